@@ -1,0 +1,363 @@
+"""The recipe: everything one run depends on, typed, from a YAML file and `key.sub=value` overrides.
+
+In: recipes/demo.yaml and what the command line changes in it. Out: a frozen Recipe whose every value is checked.
+A key that does not exist, a value that is not allowed and a name that refers to nothing raise InputError with the
+file, the key, what was found and what is allowed.
+
+    recipe = load("recipes/demo.yaml", ["adapt.rank=8", "stages.stage2.lr=1e-4"])
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from radvqa import tree as trees
+from radvqa.errors import InputError
+from radvqa.tree import one_of
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A name that can be a folder: letters, digits, `_`, `.`, `-`."""
+Scalar = str | int | float | bool | None
+Where = dict[str, Scalar | tuple[Scalar, ...]]
+"""Field of Sample -> the value it must have, or a list of the values it may have."""
+PAPER_LANGUAGE = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
+PAPER_VISION = ("q_proj", "v_proj", "out_proj", "fc1", "fc2")
+RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "report")
+"""Names in a run folder that no stage may take."""
+
+
+class Part(BaseModel):
+    """A section of the recipe: frozen, and an unknown key in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Model(Part):
+    name: str = "radvqa-tiny"
+    """`radvqa-tiny` (in the package), a Hugging Face id such as google/paligemma-3b-mix-448, or a folder."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU, float32 on a CPU. float16 overflows Gemma and is not offered."""
+
+
+class Data(Part):
+    dataset: str
+    """A data set radvqa can read (phantom, vqa_rad, medpix, table ...), or `corpus`: `path` is a corpus already."""
+    path: Path | None = None
+    """Where the data set lies, relative to the current folder; ${VAR} is replaced from the environment."""
+    options: dict[str, Any] = {}
+    """What this data set can be told; see its file under datasets/."""
+
+
+class Source(Part):
+    corpus: str
+    """One of the names under `data`."""
+    split: Literal["train", "validation", "test"] = "train"
+    """Only questions of this split."""
+    where: Where = {}
+    """Only questions whose fields have these values, e.g. {topic: [modality, plane], kind: closed}."""
+    max_samples: Annotated[int, Field(gt=0)] | None = None
+    """At most so many questions, drawn by the seed; None: all."""
+
+
+class TrainSource(Source):
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Fraction of the mixture that is this source, 0-1. None: taken whole, and the shares of others count on top."""
+
+
+class TestSource(Source):
+    split: Literal["train", "validation", "test"] = "test"
+    """Only questions of this split."""
+
+
+class Adapt(Part):
+    method: Literal["lora", "full"] = "lora"
+    """lora (Hu et al. 2021): low-rank adapters on the named modules; full: every weight."""
+    rank: Annotated[int, Field(gt=0)] = 12
+    """Rank of the adapters (founding paper: 12)."""
+    alpha: Annotated[float, Field(gt=0)] = 32
+    """The adapter is scaled by alpha / rank (founding paper: 32)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapters, 0-1."""
+    vision: tuple[str, ...] = PAPER_VISION
+    """Modules adapted in the vision tower (founding paper: q, v, o, up, down, as SigLIP names them)."""
+    language: tuple[str, ...] = PAPER_LANGUAGE
+    """Modules adapted in the language model (founding paper: q, v, o, up, down)."""
+    projector: bool = False
+    """Whether the projector between the towers is adapted too."""
+
+    @model_validator(mode="after")
+    def _adapts_something(self) -> Adapt:
+        if self.method == "lora" and not (self.vision or self.language or self.projector):
+            raise InputError("nothing is adapted", key="vision", fix="name modules of a tower, or use method: full")
+        return self
+
+
+class Stage(Part):
+    name: Name
+    """The stage's folder in the run, and the arm its predictions are reported under."""
+    start: str = "base"
+    """base, or the earlier stage whose adapter this one goes on from."""
+    data: Annotated[tuple[TrainSource, ...], Field(min_length=1)]
+    """What is learned; the questions of these sources in split `validation` are watched, never learned."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over the mixture; give this or `steps`."""
+    steps: Annotated[int, Field(gt=0)] | None = None
+    """Optimiser steps; give this or `epochs`."""
+    batch_size: Annotated[int, Field(gt=0)] = 6
+    """Questions in a micro-batch (founding paper: 6)."""
+    questions_per_image: Annotated[int, Field(gt=0)] = 8
+    """Questions of one image that may lie side by side in a micro-batch; the image is encoded once for them."""
+    accumulation: Annotated[int, Field(gt=0)] = 1
+    """Micro-batches in an optimiser step (founding paper: 16)."""
+    lr: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate of AdamW (founding paper: 1e-5)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: constant (founding paper), or a half cosine down to zero."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises linearly from zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradient norm above which a step is scaled down; null: never."""
+    augment: Literal["none", "shift"] = "none"
+    """shift: each picture moved by a few pixels and changed a little in brightness; never mirrored (left is left)."""
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between two looks at the loss on a slice of train and of validation; 0: at start and end only."""
+    eval_samples: Annotated[int, Field(ge=0)] = 128
+    """Questions in each of the two slices; 0: no such looks."""
+    checkpoint_every_s: Annotated[float, Field(ge=0)] = 300
+    """Seconds of work a kill may cost."""
+    adapt: Adapt = Adapt()
+    """What differs from the recipe's own `adapt`; here filled up with it."""
+
+
+class Evaluate(Part):
+    data: Annotated[tuple[TestSource, ...], Field(min_length=1)]
+    """What is asked."""
+    arms: tuple[str, ...] = ()
+    """base and stage names that answer; empty: all."""
+    controls: tuple[Literal["blank", "shuffled"], ...] = ("blank", "shuffled")
+    """Every arm also answers without seeing: a blank picture, the pictures of other questions."""
+    batch_size: Annotated[int, Field(gt=0)] = 16
+    """Questions answered at once."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 32
+    """Longest answer, in tokens."""
+    bootstrap_draws: Annotated[int, Field(ge=100)] = 2000
+    """Draws behind each 95 % interval."""
+    min_slice_n: Annotated[int, Field(gt=0)] = 20
+    """Slices (a modality, a plane ...) of fewer questions get no row of their own."""
+
+
+class Explain(Part):
+    methods: Annotated[tuple[Literal["raw", "rollout"], ...], Field(min_length=1)] = ("raw", "rollout")
+    """raw: attention of the answer tokens; rollout: Abnar & Zuidema 2020."""
+    arm: str | None = None
+    """Whose answers; None: the last stage's."""
+    num_right: Annotated[int, Field(ge=0)] = 6
+    """Right answers explained."""
+    num_wrong: Annotated[int, Field(ge=0)] = 6
+    """Wrong answers explained."""
+    where: Where = {}
+    """Only answers to such questions."""
+    seed: int = 0
+    """Which of them."""
+
+
+class Report(Part):
+    title: str | None = None
+    """Heading of the page; None: the recipe's name."""
+    num_pictures: Annotated[int, Field(ge=0)] = 12
+    """Sample pictures in the data card."""
+
+
+class Recipe(Part):
+    name: Name
+    """What the run is called."""
+    out: Path
+    """The run's folder; runs/<name> unless said."""
+    seed: int = 0
+    """Everything random follows from it."""
+    model: Model = Model()
+    """The model that is adapted."""
+    prompt: Literal["answer", "plain"] = "answer"
+    """How a question is worded: answer: `answer en {question}`, as the mix checkpoints expect; plain: as it is."""
+    data: Annotated[dict[Name, Data], Field(min_length=1)]
+    """The corpora, by name."""
+    adapt: Adapt = Adapt()
+    """What is adapted, in every stage that does not say otherwise."""
+    stages: tuple[Stage, ...] = ()
+    """Trained one after another; none: the base model is only evaluated."""
+    evaluate: Evaluate
+    """What is asked of every arm."""
+    explain: Explain | None = Explain()
+    """Which answers get saliency maps; null: none."""
+    report: Report = Report()
+    """The page."""
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> Recipe:
+        _check_stages(self)
+        _check_sources(self)
+        return self
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """base and the stages, or those of them that `evaluate` names."""
+        every = ("base", *(stage.name for stage in self.stages))
+        return tuple(arm for arm in every if not self.evaluate.arms or arm in self.evaluate.arms)
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML, every default written out; `load` reads it back to an equal Recipe."""
+        return trees.dump(self.model_dump(mode="json"))
+
+
+def _check_stages(recipe: Recipe) -> None:
+    known = {"base": None} | {stage.name: stage for stage in recipe.stages}
+    earlier = ["base"]
+    for stage in recipe.stages:
+        key = f"stages.{stage.name}"
+        if stage.name in RESERVED:
+            raise InputError(f"{stage.name!r} means something else in a run folder", key=f"{key}.name", fix="rename it")
+        if stage.name in earlier:
+            raise InputError("two stages have this name", key=f"{key}.name", fix="rename one")
+        if stage.start not in earlier:
+            raise InputError(f"found {stage.start!r}", key=f"{key}.start", fix=one_of(stage.start, earlier))
+        if (stage.epochs is None) == (stage.steps is None):
+            found = "neither epochs nor steps is given" if stage.epochs is None else "both epochs and steps are given"
+            raise InputError(found, key=f"{key}.epochs", fix="give exactly one of them")
+        before = known[stage.start]
+        if before is not None and before.adapt.method == "lora" and before.adapt != stage.adapt:
+            raise InputError(
+                f"`adapt` differs from that of {before.name}, whose adapter this stage goes on from",
+                key=f"{key}.adapt",
+                fix="use the same, or start: base",
+            )
+        earlier.append(stage.name)
+    wanted = [("evaluate.arms", arm) for arm in recipe.evaluate.arms]
+    wanted += [("explain.arm", recipe.explain.arm)] if recipe.explain and recipe.explain.arm else []
+    for key, arm in wanted:
+        if arm not in earlier:
+            raise InputError(f"found {arm!r}", key=key, fix=one_of(arm, earlier))
+    if recipe.explain and recipe.explain.arm and recipe.explain.arm not in recipe.arms:
+        raise InputError(f"{recipe.explain.arm!r} is not evaluated", key="explain.arm", fix="add it to evaluate.arms")
+
+
+def _check_sources(recipe: Recipe) -> None:
+    from radvqa.sample import SCHEMA
+
+    sources: list[tuple[str, Source]] = [(f"evaluate.data.{i}", s) for i, s in enumerate(recipe.evaluate.data)]
+    for stage in recipe.stages:
+        sources += [(f"stages.{stage.name}.data.{i}", s) for i, s in enumerate(stage.data)]
+        shares = [source.share for source in stage.data if source.share is not None]
+        whole = len(shares) == len(stage.data)
+        if (whole and abs(sum(shares) - 1) > 1e-6) or (not whole and sum(shares) >= 1):
+            raise InputError(
+                f"the shares sum to {sum(shares):g}",
+                key=f"stages.{stage.name}.data",
+                fix="they must sum to 1" if whole else "leave room for the sources without a share",
+            )
+    wheres = [(f"{key}.where", source.where) for key, source in sources]
+    wheres += [("explain.where", recipe.explain.where)] if recipe.explain else []
+    for key, source in sources:
+        if source.corpus not in recipe.data:
+            raise InputError(
+                f"found {source.corpus!r}", key=f"{key}.corpus", fix=one_of(source.corpus, list(recipe.data))
+            )
+    for key, where in wheres:
+        for name in where:
+            if name not in SCHEMA.names:
+                raise InputError(f"questions have no field {name!r}", key=key, fix=one_of(name, SCHEMA.names))
+
+
+# ---------------------------------------------------------------- from a file
+
+
+def load(file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, change it by overrides such as `stages.stage2.lr=1e-4`, and check it.
+
+    An override's value is YAML; a list item is named by its number, its `name` or its `corpus`.
+    Raises InputError with the file, the key, what was found and what is allowed.
+    """
+    file = Path(file)
+    tree = trees.read(file, overrides)
+    return validate(trees.expand(tree, ("out", "model.name", "data"), file), file)
+
+
+def validate(tree: dict[str, Any], file: Path | None = None) -> Recipe:
+    """The Recipe of a plain tree of dictionaries and lists; InputError as `load`."""
+    try:  # through JSON, because there strict means: no number from text, but lists may become tuples
+        return Recipe.model_validate_json(json.dumps(_filled(tree)), strict=True)
+    except ValidationError as error:
+        raise _explained(error, tree, file) from None
+
+
+def _filled(tree: dict[str, Any]) -> dict[str, Any]:
+    """The run folder from the name; each stage's `adapt` from the recipe's."""
+    common, stages = tree.get("adapt", {}), tree.get("stages", [])
+    if isinstance(common, dict) and isinstance(stages, list):
+        stages = [
+            {**stage, "adapt": {**common, **stage.get("adapt", {})}}
+            if isinstance(stage, dict) and isinstance(stage.get("adapt", {}), dict)
+            else stage
+            for stage in stages
+        ]
+    return {"out": f"runs/{tree.get('name')}", **tree, "stages": stages}
+
+
+# ---------------------------------------------------------------- what went wrong, in words
+
+
+def _explained(error: ValidationError, tree: dict[str, Any], file: Path | None) -> InputError:
+    """The first mistake as an InputError."""
+    first = error.errors()[0]
+    key = ".".join(_place(first["loc"], tree))
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return InputError(cause.found, file=file, key=".".join(filter(None, (key, cause.key))), fix=cause.fix)
+    if first["type"] == "extra_forbidden":
+        found, fix = "there is no such key", one_of(str(first["loc"][-1]), _keys_at(first["loc"][:-1]))
+    elif first["type"] == "missing":
+        key, found, fix = ".".join(filter(None, (key, str(first["loc"][-1])))), "this key is missing", "give it a value"
+    elif first["type"] == "too_short":
+        found, fix = "this list is empty", "give it at least one item"
+    else:
+        found, fix = f"found {first['input']!r}", re.sub(r"^(Input|String) should", "it should", first["msg"])
+        fix = fix.replace("a valid array", "a list").replace("an object", "a mapping of keys")
+    return InputError(found, file=file, key=key or None, fix=fix)
+
+
+def _place(loc: Sequence[int | str], tree: Any) -> list[str]:
+    """`stages`, `stage2`, `lr` rather than 1 for stage2; what the checker adds below a value (`int`, `str`) is cut."""
+    parts: list[str] = []
+    for part in loc:
+        if (isinstance(tree, dict) and part in tree) or (isinstance(tree, list) and isinstance(part, int)):
+            tree = tree[part]
+        else:
+            break
+        named = tree.get("name") if isinstance(part, int) and isinstance(tree, dict) else None
+        parts.append(str(named if named is not None else part))
+    return parts
+
+
+def _keys_at(loc: Sequence[int | str]) -> list[str]:
+    """The keys of the section at a place in the recipe."""
+    kind: Any = Recipe
+    for part in loc:
+        if isinstance(kind, type) and issubclass(kind, Part):  # a section: the next part is one of its fields
+            kind = kind.model_fields[str(part)].annotation
+            nested = get_origin(kind) in (tuple, dict)
+        else:  # a list or mapping of sections: the next part picks one
+            nested = False
+        if not nested:
+            kind = next(k for k in _flat(kind) if isinstance(k, type) and issubclass(k, Part))
+    return list(kind.model_fields)
+
+
+def _flat(kind: Any) -> list[Any]:
+    return [kind, *(inner for argument in get_args(kind) for inner in _flat(argument))]
