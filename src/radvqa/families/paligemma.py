@@ -1,0 +1,150 @@
+"""PaliGemma and PaliGemma 2: SigLIP tower, linear projector, Gemma; the prompt is bidirectional, the answer causal.
+
+In: a network and a Batch. Out: image features, hidden states, logits, and the names that LoRA adapts in each tower.
+
+    family = PaliGemma(network.config)
+    hidden = family.hidden(network, batch, family.encode(network, batch.pixels))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import Cache, PaliGemmaConfig, PaliGemmaForConditionalGeneration, PreTrainedTokenizerBase
+
+from radvqa.batch import Batch
+from radvqa.errors import InputError
+
+LANGUAGE_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+VISION_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+class PaliGemma:
+    """What is particular to PaliGemma. It holds sizes read from the configuration, never literals, and no weights."""
+
+    name = "paligemma"
+    network_class = PaliGemmaForConditionalGeneration
+
+    def __init__(self, config: PaliGemmaConfig) -> None:
+        self.config = config
+        self.image_px: int = config.vision_config.image_size
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        self.grid: tuple[int, int] = (side, side)
+        """Rows and columns of image tokens."""
+        self.num_image_tokens = side * side
+        self.image_token_id: int = config.image_token_id
+
+    def core(self, network: nn.Module) -> PaliGemmaForConditionalGeneration:
+        """The PaliGemma inside, with or without a PEFT wrapper around it."""
+        return network.get_base_model() if hasattr(network, "get_base_model") else network  # type: ignore[operator,return-value]
+
+    # ------------------------------------------------------------ forward, in three parts
+
+    def encode(self, network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        """Image features float[I, N, D] of pictures float[I, 3, H, W]: tower and projector, each picture once."""
+        return self.core(network).model.get_image_features(pixels).pooler_output
+
+    def hidden(
+        self, network: nn.Module, batch: Batch, features: torch.Tensor, cache: Cache | None = None
+    ) -> torch.Tensor:
+        """Last hidden states float[B, L, D] of a batch whose picture features are float[I, N, D]; fills `cache`."""
+        core = self.core(network)
+        is_image = batch.ids == self.image_token_id
+        embeds = core.get_input_embeddings()(batch.ids.masked_fill(is_image, 0))
+        images = features[batch.image_of_row].to(embeds.dtype)
+        embeds = embeds.masked_scatter(is_image[..., None].expand_as(embeds), images)
+        return self.language(network, embeds, batch.attention_mask(), batch.position_ids, cache)
+
+    def language(
+        self,
+        network: nn.Module,
+        embeds: torch.Tensor,
+        mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        cache: Cache | None = None,
+    ) -> torch.Tensor:
+        """Gemma on embeddings float[B, L, D] under our own mask bool[B, 1, L, K] (K counts what the cache holds)."""
+        additive = torch.zeros(mask.shape, dtype=embeds.dtype, device=embeds.device)
+        additive = additive.masked_fill(~mask, torch.finfo(embeds.dtype).min)
+        window = getattr(self.config.text_config, "sliding_window", None)
+        if window is not None and mask.shape[-1] > window:
+            raise InputError(
+                f"a sequence of {mask.shape[-1]} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
+            )
+        masks = {"full_attention": additive, "sliding_attention": additive} if window is not None else additive
+        return (
+            self.core(network)
+            .model.language_model(
+                inputs_embeds=embeds,
+                attention_mask=masks,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+            .last_hidden_state
+        )
+
+    def logits(self, network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """float32[..., V] next-token logits of hidden states float[..., D]; choose the positions before calling."""
+        logits = self.core(network).lm_head(hidden).float()
+        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    # ------------------------------------------------------------ names
+
+    def banned_tokens(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """Ids that are no words of an answer: image, pad, bos, `<locXXXX>` and `<segXXX>`; also unused embedding rows."""
+        drawn = re.compile(r"<(loc\d{4}|seg\d{3})>")
+        vocabulary = tokenizer.get_vocab()
+        banned = {i for token, i in vocabulary.items() if drawn.fullmatch(token)}
+        banned |= {self.image_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
+        banned |= set(range(len(tokenizer), self.config.text_config.vocab_size))
+        return sorted(banned - {tokenizer.eos_token_id, None})
+
+    def lora_targets(self, language: Sequence[str], vision: Sequence[str], projector: bool = False) -> str:
+        """One anchored regular expression for peft's `target_modules`: bare names would also adapt the other tower.
+
+        Raises InputError for a module name that the tower does not have.
+        """
+        for tower, names, allowed in (("language", language, LANGUAGE_MODULES), ("vision", vision, VISION_MODULES)):
+            for name in names:
+                if name not in allowed:
+                    raise InputError(
+                        f"no module {name!r} in the {tower} tower",
+                        key=f"adapt.{tower}",
+                        fix="use " + ", ".join(allowed),
+                    )
+        parts = []
+        if language:
+            parts.append(rf"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(language)})")
+        if vision:
+            parts.append(
+                rf"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(vision)})"
+            )
+        if projector:
+            parts.append(r"model\.multi_modal_projector\.linear")
+        if not parts:
+            raise InputError(
+                "nothing to adapt", key="adapt", fix="name modules for language or vision, or projector: true"
+            )
+        return "|".join(f"({part})" for part in parts)
+
+    def num_lora_parameters(
+        self, rank: int, language: Sequence[str], vision: Sequence[str], projector: bool
+    ) -> dict[str, int]:
+        """How many parameters LoRA must add per tower, counted from the configuration: rank x (in + out) a module."""
+        text, tower = self.config.text_config, self.config.vision_config
+        heads = text.head_dim * text.num_attention_heads
+        shared = text.head_dim * text.num_key_value_heads
+        d, m, v, w = text.hidden_size, text.intermediate_size, tower.hidden_size, tower.intermediate_size
+        sizes = {"q_proj": d + heads, "k_proj": d + shared, "v_proj": d + shared, "o_proj": heads + d}
+        sizes |= {"gate_proj": d + m, "up_proj": d + m, "down_proj": m + d}
+        seen = {"q_proj": 2 * v, "k_proj": 2 * v, "v_proj": 2 * v, "out_proj": 2 * v, "fc1": v + w, "fc2": w + v}
+        return {
+            "language": rank * text.num_hidden_layers * sum(sizes[name] for name in language),
+            "vision": rank * tower.num_hidden_layers * sum(seen[name] for name in vision),
+            "projector": rank * (v + d) if projector else 0,
+        }

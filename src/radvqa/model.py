@@ -1,0 +1,241 @@
+"""Load, adapt, save and merge a vision-language model.
+
+In: a checkpoint (the built-in `radvqa-tiny`, a folder, or a hub id) and, if there is one, an adapter. Out: a VQAModel.
+
+    model = load("radvqa-tiny", adapter="runs/demo/stage2/adapter")
+    print(model.answer("chest.png", "Is there a pleural effusion?").text)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+
+from radvqa.errors import InputError
+from radvqa.families import PaliGemma, family_of
+from radvqa.pixels import PixelFormat
+from radvqa.recipe import Adapt
+from radvqa.sample import read_picture
+
+if TYPE_CHECKING:
+    from radvqa.predict import Answer
+    from radvqa.saliency.map import Explanation
+
+BUILT_IN = "radvqa-tiny"
+ADAPTER_CARD = "radvqa.json"
+"""Beside an adapter: the base it was trained on, so that another base is refused."""
+logging.getLogger("transformers.processing_utils").setLevel(logging.ERROR)
+
+
+@dataclass
+class VQAModel:
+    """A network with everything that is needed to ask it a question."""
+
+    name: str
+    network: nn.Module
+    family: PaliGemma
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Any
+    form: PixelFormat
+    style: str = "paligemma"
+    """Wording of the prompt, a key of prompt.STYLES."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.family.core(self.network).dtype
+
+    def answer(self, image: str | Path | Image.Image, question: str, choices: Sequence[str] = ()) -> Answer:
+        """The greedy answer to one question about one picture, with its probability."""
+        from radvqa.predict import answer_one
+
+        return answer_one(self, read_picture(as_source(image))[0], question, choices)
+
+    def explain(
+        self, image: str | Path | Image.Image, question: str, *, answer: str | None = None, method: str = "rollout"
+    ) -> Explanation:
+        """Where the model looked for its answer: a map over the picture with `.save(path)` and `.overlay()`."""
+        from radvqa.saliency import explain
+
+        return explain(self, read_picture(as_source(image))[0], question, answer=answer, method=method)
+
+    def save(self, folder: str | Path) -> None:
+        """Write network, tokenizer and image processor as a checkpoint folder that plain transformers loads."""
+        self.family.core(self.network).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+    def merge(self) -> VQAModel:
+        """The adapter's weights added into the network; a model without an adapter stays as it is."""
+        if isinstance(self.network, PeftModel):
+            self.network = self.network.merge_and_unload()
+        return self
+
+
+def as_source(image: str | Path | Image.Image) -> Path | Image.Image:
+    """A path given as text becomes a Path; pictures pass."""
+    return Path(image) if isinstance(image, str) else image
+
+
+def checkpoint_path(name: str | Path) -> str:
+    """Where `from_pretrained` finds a checkpoint: the built-in one in the package, a folder, or a hub id."""
+    if str(name) == BUILT_IN:
+        return str(files("radvqa") / "assets" / BUILT_IN)
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise InputError(
+            "not a model folder (no config.json)", file=folder, fix="give a folder that save_pretrained wrote"
+        )
+    if not folder.is_dir() and (folder.is_absolute() or str(name).count("/") != 1 or str(name).startswith(".")):
+        raise InputError(
+            "no such model",
+            file=name,
+            fix=f"give {BUILT_IN}, a folder, or a hub id such as google/paligemma-3b-mix-448",
+        )
+    return str(name)
+
+
+def load(
+    name: str | Path = BUILT_IN,
+    adapter: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    attention: str = "sdpa",
+    style: str = "paligemma",
+) -> VQAModel:
+    """Load a checkpoint, and on it an adapter, or instead of it a fully tuned model folder, that training wrote.
+
+    `dtype` defaults to bfloat16 on a GPU (float16 overflows Gemma) and float32 on a CPU. Raises InputError for a folder
+    that is no model, a model type that is not supported, FlashAttention, and an adapter of another base.
+    """
+    if attention not in ("sdpa", "eager"):
+        raise InputError(f"attention {attention!r} drops the prefix mask", key="attention", fix="use sdpa or eager")
+    if adapter is not None and not Path(adapter).is_dir():
+        raise InputError("no such adapter folder", file=adapter)
+    if adapter is not None and (Path(adapter) / "config.json").is_file():
+        name, adapter = adapter, None
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    path = checkpoint_path(name)
+    try:
+        config = AutoConfig.from_pretrained(path)
+        family = family_of(config, name)
+        network = (
+            family.network_class.from_pretrained(path, dtype=dtype, attn_implementation=attention).to(device).eval()
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        processor = AutoImageProcessor.from_pretrained(path)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the model cannot be loaded: {str(error).splitlines()[0]}", file=str(name)) from error
+    model = VQAModel(
+        str(name), network, family, tokenizer, processor, PixelFormat.of(processor, family.image_px), style
+    )
+    return model if adapter is None else _with_adapter(model, Path(adapter))
+
+
+def base_fingerprint(model: VQAModel) -> str:
+    """Names and shapes of the base weights, hashed: what an adapter must find again."""
+    core = model.family.core(model.network)
+    shapes = sorted(
+        (n.replace(".base_layer", ""), list(p.shape)) for n, p in core.named_parameters() if "lora_" not in n
+    )
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+
+
+def adapt(model: VQAModel, settings: Adapt) -> VQAModel:
+    """Make a model trainable as the recipe says: LoRA by tower, its size asserted, or every weight. In place."""
+    if settings.method == "full":
+        model.network.requires_grad_(True)
+        return model
+    family = model.family
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=family.lora_targets(settings.language, settings.vision, settings.projector),
+    )
+    expected = family.num_lora_parameters(settings.rank, settings.language, settings.vision, settings.projector)
+    model.network = get_peft_model(model.network, config)  # type: ignore[arg-type]
+    assert sum(num_trainable(model).values()) == sum(expected.values()), (
+        f"LoRA should add {expected}, not {num_trainable(model)}"
+    )
+    return model
+
+
+def num_trainable(model: VQAModel) -> dict[str, int]:
+    """Trainable parameters by tower."""
+    counts = {"language": 0, "vision": 0, "projector": 0}
+    for name, parameter in model.network.named_parameters():
+        if parameter.requires_grad:
+            tower = (
+                "vision" if "vision_tower" in name else "projector" if "multi_modal_projector" in name else "language"
+            )
+            counts[tower] += parameter.numel()
+    return counts
+
+
+def save_adapter(model: VQAModel, folder: Path) -> None:
+    """Write what was trained: a PEFT adapter that plain `peft` loads, or for full fine-tuning the whole checkpoint."""
+    if not isinstance(model.network, PeftModel):
+        model.save(folder)
+        return
+    model.network.save_pretrained(str(folder), safe_serialization=True)
+    card = {
+        "base": model.name,
+        "base_fingerprint": base_fingerprint(model),
+        "prompt_style": model.style,
+        "layout": "prefix",
+    }
+    (folder / ADAPTER_CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _with_adapter(model: VQAModel, folder: Path, trainable: bool = False) -> VQAModel:
+    """Put an adapter on its base. Refuses one of another base, and one whose weights do not arrive."""
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError("not an adapter folder (no adapter_config.json)", file=folder)
+    if (folder / ADAPTER_CARD).is_file():
+        card = json.loads((folder / ADAPTER_CARD).read_text())
+        if card["base_fingerprint"] != base_fingerprint(model):
+            raise InputError(
+                f"this adapter was trained on {card['base']!r}, not on {model.name!r}",
+                file=folder,
+                fix="load its own base",
+            )
+        model.style = card["prompt_style"]
+    saved = load_file(folder / "adapter_model.safetensors")
+    model.network = PeftModel.from_pretrained(model.network, str(folder), is_trainable=trainable)  # type: ignore[arg-type]
+    present = {name.replace(".default.", ".") for name, _ in model.network.named_parameters() if "lora_" in name}
+    missing, unused = present - saved.keys(), saved.keys() - present
+    if missing or unused:
+        raise InputError(
+            f"{len(missing)} adapter weights are missing and {len(unused)} do not fit",
+            file=folder,
+            key=next(iter(missing | unused)),
+        )
+    if not any(float(weight.abs().max()) > 0 for name, weight in saved.items() if "lora_B" in name):
+        raise InputError("every LoRA-B of this adapter is zero: it was never trained", file=folder)
+    return model
+
+
+def resume_adapter(model: VQAModel, folder: Path) -> VQAModel:
+    """A loaded base with an earlier stage's adapter on it, trainable."""
+    return _with_adapter(model, folder, trainable=True)

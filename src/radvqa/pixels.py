@@ -1,0 +1,93 @@
+"""Pictures as the network takes them: resized once, kept as uint8, normalised when a batch is built.
+
+In: a corpus and image keys, or pictures. Out: float[I, 3, H, W], equal to the Hugging Face image processor's.
+
+    store = PixelStore(corpora, model.image_size); pixels = store.batch([key, ...])
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from radvqa.batch import Batch
+from radvqa.sample import Corpus
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What a checkpoint's image processor does: squeeze to a square, scale to 0..1, subtract mean, divide by std."""
+
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resample: int
+
+    @classmethod
+    def of(cls, image_processor: object, size_px: int) -> PixelFormat:
+        """Read from an image processor; `size_px` is the tower's own."""
+        mean, std = image_processor.image_mean, image_processor.image_std  # type: ignore[attr-defined]
+        return cls(size_px, tuple(mean), tuple(std), int(image_processor.resample))  # type: ignore[attr-defined]
+
+    def resize(self, picture: Image.Image) -> np.ndarray:
+        """uint8[H, W, 3], the whole picture squeezed to a square as PaliGemma's processor does."""
+        small = picture.convert("RGB").resize((self.size_px, self.size_px), Image.Resampling(self.resample))
+        return np.asarray(small)
+
+    def normalise(self, resized: np.ndarray) -> torch.Tensor:
+        """float[I, 3, H, W] from uint8[I, H, W, 3]."""
+        scaled = torch.from_numpy(np.ascontiguousarray(resized)).float() / 255.0
+        return ((scaled - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
+
+    def blank(self) -> np.ndarray:
+        """uint8[H, W, 3] of the blank control: the grey that normalises to zero."""
+        grey = np.rint(255.0 * np.asarray(self.mean)).astype(np.uint8)
+        return np.broadcast_to(grey, (self.size_px, self.size_px, 3)).copy()
+
+
+class PixelStore:
+    """Resized pictures of several corpora by key, decoded at first use; the oldest leave beyond `max_bytes`."""
+
+    def __init__(self, corpora: Sequence[Corpus], form: PixelFormat, max_bytes: int = 2 << 30) -> None:
+        self.form, self.max_bytes = form, max_bytes
+        self._corpus_of = {key: corpus for corpus in corpora for key in corpus.image_keys()}
+        self._resized: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def resized(self, key: str) -> np.ndarray:
+        """uint8[H, W, 3] of one picture."""
+        if key in self._resized:
+            self._resized.move_to_end(key)
+            return self._resized[key]
+        picture = self.form.resize(self._corpus_of[key].image(key))
+        self._resized[key] = picture
+        if len(self._resized) * picture.nbytes > self.max_bytes:
+            self._resized.popitem(last=False)
+        return picture
+
+    def batch(self, keys: Sequence[str]) -> torch.Tensor:
+        """float[I, 3, H, W], normalised."""
+        return self.form.normalise(np.stack([self.resized(key) for key in keys]))
+
+
+def augment(batch: Batch, generator: torch.Generator) -> Batch:
+    """Small random shifts (8 %), turns (8 degrees), zooms (10 %), brightness and contrast of every picture.
+
+    Never mirrored: left and right are part of the answers.
+    """
+    num = len(batch.pixels)
+    u = torch.rand((num, 6), generator=generator) * 2 - 1
+    angle, zoom = u[:, 0] * math.radians(8), 1 + 0.10 * u[:, 1]
+    turn = torch.stack([angle.cos() * zoom, -angle.sin() * zoom, angle.sin() * zoom, angle.cos() * zoom], 1).view(
+        num, 2, 2
+    )
+    theta = torch.cat([turn, 0.16 * u[:, 2:4, None]], 2)  # grid units: the picture is 2 wide
+    grid = torch.nn.functional.affine_grid(theta, list(batch.pixels.shape), align_corners=False)
+    moved = torch.nn.functional.grid_sample(batch.pixels, grid, padding_mode="border", align_corners=False)
+    gain, shift = 1 + 0.2 * u[:, 4], 0.1 * u[:, 5]
+    return replace(batch, pixels=(moved * gain[:, None, None, None] + shift[:, None, None, None]).clamp(-1, 1))
