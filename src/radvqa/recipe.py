@@ -336,10 +336,10 @@ def _place(loc: Sequence[int | str], tree: Any) -> list[str]:
     """`stages`, `stage2`, `lr` rather than 1 for stage2; what the checker adds below a value (`int`, `str`) is cut."""
     parts: list[str] = []
     for part in loc:
-        if (isinstance(tree, dict) and part in tree) or (isinstance(tree, list) and isinstance(part, int)):
-            tree = tree[part]
-        else:
+        inside: Any = tree if isinstance(tree, dict) else dict(enumerate(tree)) if isinstance(tree, list) else {}
+        if part not in inside:
             break
+        tree = inside[part]
         named = tree.get("name") if isinstance(part, int) and isinstance(tree, dict) else None
         parts.append(str(named if named is not None else part))
     return parts
