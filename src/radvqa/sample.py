@@ -12,8 +12,7 @@ In: rows from a data set, each a Sample with its picture. Out: a corpus folder,
 
 from __future__ import annotations
 
-import hashlib
-import io
+import contextlib
 import json
 import shutil
 from collections import Counter
@@ -22,18 +21,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 
 from radvqa.errors import InputError
+from radvqa.picture import MAX_PIXELS, perceptual_hash, picture_key, read_picture
+
+__all__ = ["MAX_PIXELS", "Box", "Corpus", "CorpusWriter", "Sample", "perceptual_hash", "picture_key", "read_picture"]
 
 KINDS = ("open", "closed", "choice")
 SPLITS = ("train", "validation", "test")
-MAX_PIXELS = 100_000_000
-"""A picture of more pixels is refused before it is decoded (decompression bombs)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,83 +154,6 @@ def from_row(row: Mapping[str, Any]) -> Sample:
     return Sample(**fields)
 
 
-# ---------------------------------------------------------------- pictures
-
-
-def read_picture(source: Path | bytes | Image.Image) -> tuple[Image.Image, bytes]:
-    """Decode a picture to RGB, upright, and give the bytes it is stored as.
-
-    JPEG and PNG files of 8 bits keep their own bytes; anything else is stored as PNG. Integer pictures of more than
-    8 bits are scaled from their own minimum and maximum.
-    Raises InputError for a file that is missing, unreadable, truncated or larger than MAX_PIXELS.
-    """
-    if isinstance(source, Image.Image):
-        return _as_png(_to_rgb(source))
-    name = source if isinstance(source, Path) else None
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise InputError(f"the image cannot be read ({error.strerror})", file=name) from error
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
-                    f"the image is {picture.width} x {picture.height} px",
-                    file=name,
-                    fix=f"at most {MAX_PIXELS} pixels are read",
-                )
-            plain = (
-                picture.format in ("JPEG", "PNG")
-                and picture.mode in ("L", "RGB")
-                and picture.getexif().get(0x0112, 1) == 1
-            )
-            rgb = _to_rgb(picture)
-    except InputError:
-        raise
-    except Exception as error:  # Pillow raises many kinds for broken files; each is the file's fault
-        raise InputError(
-            f"the image is not readable ({type(error).__name__})",
-            file=name,
-            fix="give a whole JPEG, PNG, TIFF, BMP or WebP file",
-        ) from error
-    return (rgb, data) if plain else _as_png(rgb)
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        picture = Image.fromarray(((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        backdrop = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(backdrop, picture)
-    return picture.convert("RGB")
-
-
-def _as_png(rgb: Image.Image) -> tuple[Image.Image, bytes]:
-    channels = np.asarray(rgb)
-    grey = bool((channels[..., 0] == channels[..., 1]).all() and (channels[..., 0] == channels[..., 2]).all())
-    buffer = io.BytesIO()
-    (Image.fromarray(channels[..., 0]) if grey else rgb).save(buffer, "PNG", compress_level=4)
-    return rgb, buffer.getvalue()
-
-
-def picture_key(rgb: Image.Image) -> str:
-    """SHA-256 of width, height and the RGB pixels, hexadecimal: a grey file and its RGB copy have one key."""
-    return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
-
-
-def perceptual_hash(rgb: Image.Image) -> int:
-    """A 64-bit DCT hash (Zauner 2010): pictures that look alike differ in few bits."""
-    from scipy.fft import dctn
-
-    small = np.asarray(rgb.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
-    low = dctn(small, norm="ortho")[:8, :8].ravel()
-    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes(), "big")
-
-
 # ---------------------------------------------------------------- on disk
 
 
@@ -242,7 +164,7 @@ class CorpusWriter:
     beyond 100 bytes an id and an image.
     """
 
-    ROWS, IMAGES = 10_000, 256
+    ROWS, IMAGES, SHARD_BYTES = 10_000, 256, 64 << 20
 
     def __init__(self, out: str | Path, card: Mapping[str, Any]) -> None:
         self.out, self.card = Path(out), dict(card)
@@ -253,14 +175,17 @@ class CorpusWriter:
         }
         self._rows: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []
+        self._pending_bytes = 0
         self._ids: set[str] = set()
         self._keys: set[str] = set()
-        self._sizes: dict[str, tuple[int, int]] = {}
         self._key_of_file: dict[Path, str] = {}
         self._questions: pq.ParquetWriter | None = None
         self._num_shards = 0
 
     def __enter__(self) -> CorpusWriter:
+        if self.out.exists() and not _replaceable(self.out):
+            found = "something that is not a corpus is there already"
+            raise InputError(found, file=self.out, fix="choose another folder, or move it away")
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
         self._questions = pq.ParquetWriter(self.partial / "questions.parquet", SCHEMA, compression="zstd")
@@ -271,7 +196,10 @@ class CorpusWriter:
         if sample.id in self._ids:
             raise InputError("this id is there twice", row=sample.id, key="id")
         if picture is not None:
-            sample = replace(sample, image=self._store(picture))
+            try:
+                sample = replace(sample, image=self._store(picture))
+            except InputError as error:
+                raise InputError(error.found, file=error.file, row=sample.id, key="image", fix=error.fix) from error
         self._ids.add(sample.id)
         self._rows.append(to_row(sample))
         for name, counter in self._counts.items():
@@ -294,7 +222,8 @@ class CorpusWriter:
             self._images.append(
                 {"key": key, "bytes": data, "width": rgb.width, "height": rgb.height, "phash": perceptual_hash(rgb)}
             )
-            if len(self._images) >= self.IMAGES:
+            self._pending_bytes += len(data)
+            if len(self._images) >= self.IMAGES or self._pending_bytes >= self.SHARD_BYTES:
                 self._flush_images()
         if isinstance(picture, Path):
             self._key_of_file[picture] = key
@@ -312,28 +241,49 @@ class CorpusWriter:
             pq.write_table(
                 table, self.partial / f"images-{self._num_shards:05d}.parquet", compression="none", row_group_size=32
             )
-            self._num_shards, self._images = self._num_shards + 1, []
+            self._num_shards, self._images, self._pending_bytes = self._num_shards + 1, [], 0
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except BaseException:
+            kind = BaseException
+            raise
+        finally:
+            if kind is not None:
+                self._abandon()
+
+    def _finish(self) -> None:
         assert self._questions is not None
-        if kind is None:
-            self._flush_rows()
-            self._flush_images()
+        self._flush_rows()
+        self._flush_images()
         self._questions.close()
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            return
         self.card["num_questions"], self.card["num_images"] = len(self._ids), len(self._keys)
         self.card["counts"] = {name: dict(counter.most_common()) for name, counter in self._counts.items()}
         self.card["dropped"] = dict(self.dropped.most_common())
-        (self.partial / "card.json").write_text(json.dumps(self.card, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(self.card, indent=2, ensure_ascii=False) + "\n"
+        (self.partial / "card.json").write_text(text, encoding="utf-8")
         if self.out.exists():
             shutil.rmtree(self.out)
         self.partial.rename(self.out)
 
+    def _abandon(self) -> None:
+        assert self._questions is not None
+        with contextlib.suppress(OSError):  # a full disk refuses the footer too; the folder goes anyway
+            self._questions.close()
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether an import may take the folder's place: a corpus, or an empty folder, is; a user's other folder is not."""
+    return folder.is_dir() and ((folder / "questions.parquet").is_file() or not any(folder.iterdir()))
+
 
 class Corpus:
-    """A corpus folder, read. Pictures are decoded when asked for; only the table of questions is held in memory."""
+    """A corpus folder, read. Pictures are decoded when asked for; only their keys are held in memory."""
+
+    OPEN_SHARDS = 64
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -343,7 +293,10 @@ class Corpus:
                 file=folder,
                 fix="make one with `radvqa import`",
             )
-        self.card: dict[str, Any] = json.loads((self.folder / "card.json").read_text())
+        try:
+            self.card: dict[str, Any] = json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError("card.json is not valid JSON", file=self.folder / "card.json") from error
         self._where: dict[str, tuple[Path, int, int]] | None = None
         self._shards: dict[Path, pq.ParquetFile] = {}
 
@@ -375,6 +328,8 @@ class Corpus:
         except KeyError:
             raise InputError(f"no picture {key[:12]}... in this corpus", file=self.folder, key=key) from None
         if shard not in self._shards:
+            if len(self._shards) >= self.OPEN_SHARDS:
+                self._shards.pop(next(iter(self._shards))).close()
             self._shards[shard] = pq.ParquetFile(shard)
         return self._shards[shard].read_row_group(group, columns=["bytes"]).column("bytes")[row].as_py()
 

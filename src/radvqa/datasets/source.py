@@ -1,0 +1,89 @@
+"""What every data set loader gives: a Card that says what it is, and Rows that become a corpus.
+
+A loader is a module of this folder with `CARD: Card` and
+`rows(path, *, <typed options>, drop) -> Iterator[Row]`; `drop(reason)` counts a row that is left out. Loaders that take
+the licence from the user also have `describe(options) -> Card`.
+
+    for row in radvqa.datasets.get("slake").rows(Path("Slake1.0"), languages=["en"], drop=print):
+        print(row.sample.question, row.picture)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from radvqa.errors import InputError
+from radvqa.sample import Sample
+
+Drop = Callable[[str], None]
+Picture = Path | bytes | Image.Image
+Holdout = Literal["validation", "test", "both"]
+YES_NO = ("yes", "no")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a data set is and on which terms it may be used; written into every corpus made from it."""
+
+    name: str
+    title: str
+    licence: str
+    commercial: bool
+    """Whether the licence lets anybody use it for any purpose, as far as it says."""
+    citation: str
+    homepage: str
+
+
+@dataclass
+class Row:
+    """One question with its picture; `sample.image` stays None until the picture is written."""
+
+    sample: Sample
+    picture: Picture | None
+
+
+def held_out(subjects: Collection[str], share: float, seed: int, holdout: Holdout = "validation") -> dict[str, str]:
+    """Which subjects leave train, and for which split: {subject: "validation" | "test"}.
+
+    Subjects are ordered by the SHA-256 of "seed:subject" and the first round(share x number) are taken, at least one
+    if the share is above 0, so the choice depends neither on the order of the files nor on Python's own hashing. With
+    `both`, they go to validation and test in turn. Raises InputError for a share outside [0, 1) or one that would
+    leave train empty.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"validation_share is {share}", key="validation_share", fix="give a share from 0 to below 1")
+    unique = sorted(set(subjects), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    number = max(round(share * len(unique)), 1) if share else 0
+    if number and number >= len(unique):
+        raise InputError(
+            f"{len(unique)} subjects cannot be divided with validation_share {share}", key="validation_share"
+        )
+    names = ("validation", "test") if holdout == "both" else (holdout,)
+    return {subject: names[place % len(names)] for place, subject in enumerate(unique[:number])}
+
+
+def sample_at(file: Path, row: int | str, **fields: Any) -> Sample:
+    """The Sample of these fields; what is wrong with them is told with the file and row they come from."""
+    try:
+        return Sample(**fields)
+    except InputError as error:
+        raise InputError(error.found, file=file, row=row, key=error.key, fix=error.fix) from error
+
+
+def kind_of(answers: Collection[str], choices: Collection[str] = ()) -> str:
+    """The kind of a question whose source does not say: choice with options, closed for yes / no, else open."""
+    if choices:
+        return "choice"
+    return "closed" if all(answer.strip().lower().rstrip(".") in YES_NO for answer in answers) else "open"
+
+
+def tidy(answer: str) -> str:
+    """The answer without blanks at its edges; yes and no in small letters, everything else as published."""
+    answer = answer.strip()
+    return answer.lower() if answer.lower() in YES_NO else answer
