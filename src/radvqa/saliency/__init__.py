@@ -1,0 +1,59 @@
+"""Where a model looked for its answer: capture, one method per file, display, and whether a map is faithful.
+
+In: a model, a picture, a question. Out: an Explanation: a map for every token of the answer.
+
+    explain(model, picture, "Is there a mass?", method="rollout").save("why.png")
+
+Every method is a function `explain(turn, target) -> Explanation` in the file that METHODS names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from radvqa.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from radvqa.model import VQAModel
+    from radvqa.saliency.map import Explanation
+
+METHODS = {
+    "raw": "raw:explain",
+    "rollout": "rollout:explain",
+}
+"""Name -> file and function."""
+
+
+def method_named(name: str) -> Callable[..., Explanation]:
+    """The function `explain(turn, target)` of a method. Raises InputError for a name that is none."""
+    if name not in METHODS:
+        raise InputError(f"unknown saliency method {name!r}", key="method", fix="use one of: " + ", ".join(METHODS))
+    module, function = METHODS[name].split(":")
+    return getattr(import_module(f"radvqa.saliency.{module}"), function)
+
+
+def explain(
+    model: VQAModel,
+    picture: Image.Image,
+    question: str,
+    answer: str | None = None,
+    method: str = "rollout",
+    *,
+    choices: Sequence[str] = (),
+    against: str | None = None,
+) -> Explanation:
+    """Explain one answer (None: the model's own) about one RGB picture by one method.
+
+    `against`: explain what speaks for the answer and not for this other one ("left" against "right").
+    """
+    from radvqa.saliency.turn import Target, prepare
+
+    function = method_named(method)
+    return function(prepare(model, picture, question, answer, choices), Target(against=against))
+
+
+__all__ = ["METHODS", "explain", "method_named"]

@@ -1,0 +1,75 @@
+"""Attention rollout (Abnar and Zuidema 2020, eq. 1), from the answer's rows down to the image, on the true mask.
+
+In: a turn. Out: for each answer token the share of its rolled-out attention that reaches each image token.
+
+    explain(prepare(model, picture, "Is there a mass?")).overall
+
+A_l = 0.5 (W_l + I) with W_l the mean over heads; the rollout is A_n ... A_2 A_1, the lowest layer on the right. Only the
+answer's rows of that product are wanted, so a row vector is carried downwards: v <- v A_l. No product of two
+matrices is formed and at most CHUNK rows of a softmax exist at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from radvqa.saliency.capture import Attention, capture
+from radvqa.saliency.map import Explanation, explanation
+from radvqa.saliency.raw import refuse_contrast
+from radvqa.saliency.turn import WHOLE, Target, Turn
+
+CHUNK = 128
+
+
+def rollout(layers: Sequence[Attention], start: torch.Tensor, residual: float = 0.5) -> torch.Tensor:
+    """float32[B, T, L]: row vectors `start` float32[B, T, L] times A_n ... A_1; `layers` are lowest first.
+
+    residual: the weight of the identity in A_l; 0.5 in the paper.
+    """
+    carried = start
+    for layer in reversed(layers):
+        carried = residual * carried + (1.0 - residual) * times_mean(carried, layer)
+    return carried
+
+
+def times_mean(carried: torch.Tensor, layer: Attention, chunk: int = CHUNK) -> torch.Tensor:
+    """float32[B, T, L]: float32[B, T, L] times the mean over heads of a layer's weights.
+
+    Rows that carry nothing are not computed: in the top layer that leaves the answer's own.
+    """
+    rows = torch.nonzero((carried != 0).flatten(0, 1).any(0)).flatten()
+    found = torch.zeros_like(carried)
+    for part in rows.split(chunk):
+        found += carried[:, :, part] @ layer.weights(part).mean(1)
+    return found
+
+
+def one_hot(rows: torch.Tensor, length: int) -> torch.Tensor:
+    """float32[1, T, L]: a 1 at each answer token's own row, where a rollout starts."""
+    return torch.nn.functional.one_hot(rows, length).float()[None]
+
+
+@torch.no_grad()
+def explain(turn: Turn, target: Target = WHOLE, *, residual: float = 0.5, tower: bool = False) -> Explanation:
+    """Rollout of each answer token to the image tokens; `tower` carries on through the vision tower's layers.
+
+    Raises InputError for a contrast: attention does not know which word its row predicts.
+    """
+    refuse_contrast(target, "rollout")
+    family, network = turn.model.family, turn.model.network
+    with capture(network, towers=("language", "vision") if tower else ("language",)) as seen:
+        family.hidden(network, turn.batch, family.encode(network, turn.batch.pixels))
+    reached = rollout(seen.layers(), one_hot(turn.rows, turn.batch.ids.shape[1]), residual)
+    image = reached[..., turn.image]
+    if tower:
+        image = rollout(seen.layers("vision"), image, residual)
+    return explanation(
+        turn,
+        target,
+        "rollout",
+        image[0].cpu().numpy(),
+        scale="share of rolled-out attention" + (", through the vision tower" if tower else ""),
+        prompt_values=reached[0][:, turn.prompt].cpu().numpy(),
+    )
