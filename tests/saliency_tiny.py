@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
-from tiny import tiny_tokenizer
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipImageProcessor
 
 from radvqa.families.paligemma import PaliGemma
 from radvqa.model import VQAModel
 from radvqa.pixels import PixelFormat
 from radvqa.saliency.turn import Turn, prepare
+from tiny import tiny_tokenizer
 
 QUESTION = "is there a mass in the left lung ?"
 ANSWER = "mass in the left lung"

@@ -6,21 +6,19 @@ import threading
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
 from transformers import DynamicCache
 
 from radvqa.batch import Batch, collate, encode
 from radvqa.errors import InputError
 from radvqa.predict import _step
 from radvqa.prompt import prompt
-from radvqa.saliency.capture import NAME, attention_modules, capture
+from radvqa.saliency.capture import NAME, capture
 from radvqa.saliency.turn import prepare
+from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
 
 
 def batch_of(model, side, answers=("mass in the left lung", "no"), questions=(QUESTION, "is there a nodule ?")):
-    rows = [
-        encode(model.tokenizer, model.family.num_image_tokens, prompt(q), a) for q, a in zip(questions, answers)
-    ]
+    rows = [encode(model.tokenizer, model.family.num_image_tokens, prompt(q), a) for q, a in zip(questions, answers)]
     pixels = model.form.normalise(
         torch.stack([torch.from_numpy(model.form.resize(saliency_picture(i)).copy()) for i in range(len(rows))]).numpy()
     )
@@ -134,7 +132,9 @@ def test_transformers_own_generate_gives_the_same_rows():
         one = collate(rows, [0], batch.pixels[b : b + 1], 0)
         whole = torch.cat([one.ids, ids[b : b + 1, start:]], 1)
         causal = torch.cat([one.causal, torch.ones(1, num_new, dtype=torch.bool)], 1)
-        forced = Batch(one.pixels, one.image_of_row, whole, whole >= 0, causal, torch.arange(1, whole.shape[1] + 1)[None], whole)
+        forced = Batch(
+            one.pixels, one.image_of_row, whole, whole >= 0, causal, torch.arange(1, whole.shape[1] + 1)[None], whole
+        )
         with capture(model.network) as seen:
             model.family.hidden(model.network, forced, model.family.encode(model.network, forced.pixels))
         for layer, calls in zip(seen.layers(), steps.calls["language"]):

@@ -1,13 +1,11 @@
 """Raw attention and rollout: parity with naive loops, dependence on question and answer, and what is saved."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
 
 from radvqa.errors import InputError
 from radvqa.saliency import METHODS, explain, method_named
@@ -16,6 +14,7 @@ from radvqa.saliency.map import Explanation
 from radvqa.saliency.raw import attention_rows, patch_to_answer, sinks
 from radvqa.saliency.rollout import one_hot, rollout
 from radvqa.saliency.turn import Target, group_words, pieces, prepare
+from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
 
 
 @torch.no_grad()
@@ -215,7 +214,7 @@ def test_save_and_load_without_pickle(tmp_path):
     truth[10:30, 20:40] = True
     found = Explanation(**{**found.__dict__, "truth": truth})
     found.save(tmp_path / "deep" / "why.v1.png")
-    assert sorted(os.listdir(tmp_path / "deep")) == ["why.v1.json", "why.v1.npz", "why.v1.png"]
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["why.v1.json", "why.v1.npz", "why.v1.png"]
     with np.load(tmp_path / "deep" / "why.v1.npz", allow_pickle=False) as arrays:
         assert arrays["values"].shape == (6, 4, 4) and arrays["values"].dtype == np.float32
     record = json.loads((tmp_path / "deep" / "why.v1.json").read_text())

@@ -141,7 +141,7 @@ def capture(
 @contextmanager
 def switched(modules: Sequence[nn.Module], implementation: str) -> Iterator[None]:
     """Let the configurations that these attention modules read name another implementation; put the old names back."""
-    configs = {id(module.config): module.config for module in modules}
+    configs = {id(module.config): _config(module) for module in modules}
     before = {key: config._attn_implementation for key, config in configs.items()}
     try:
         for config in configs.values():
@@ -152,9 +152,13 @@ def switched(modules: Sequence[nn.Module], implementation: str) -> Iterator[None
             config._attn_implementation = before[key]
 
 
+def _config(module: nn.Module) -> Any:
+    return module.config
+
+
 def implementation_of(module: nn.Module) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
     """The attention function that a module runs at present. Raises InputError for FlashAttention."""
-    name = module.config._attn_implementation  # type: ignore[union-attr]
+    name = _config(module)._attn_implementation
     if "flash" in (name or ""):
         raise InputError("FlashAttention drops the prefix mask", key="attn_implementation", fix="use sdpa or eager")
     default = getattr(sys.modules[type(module).__module__], "eager_attention_forward", sdpa_attention_forward)

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from radvqa.errors import InputError
-from radvqa.saliency.turn import WHOLE, Target, Turn, group_words
+from radvqa.saliency.turn import Target, Turn, group_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +104,14 @@ class Explanation:
 
     # ------------------------------------------------------------ files
 
-    def save(self, path: str | Path) -> Path:
-        """Write `<path without ending>` .npz, .json and, if the picture is at hand, .png. Returns the path given."""
+    def save(self, path: str | Path, page: Image.Image | None = None) -> Path:
+        """Write `<path without ending>` .npz, .json and .png. Returns the path given.
+
+        page: what the .png shows; None: `figure()`, if the picture is at hand.
+        """
         base = Path(path)
         base = base.with_suffix("") if base.suffix in (".png", ".npz", ".json") else base
+        page = self.figure() if page is None and self.picture is not None else page
         base.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"values": self.values.astype(np.float32), **{f"details/{k}": v for k, v in self.details.items()}}
         if self.prompt_values is not None:
@@ -118,8 +122,7 @@ class Explanation:
         _replace(base, ".npz", lambda partial: _write_npz(partial, arrays))
         text = json.dumps(record, indent=2, ensure_ascii=False)
         _replace(base, ".json", lambda partial: partial.write_text(text + "\n"))
-        if self.picture is not None:
-            page = self.figure()
+        if page is not None:
             _replace(base, ".png", lambda partial: page.save(partial, "PNG"))
         return Path(path)
 

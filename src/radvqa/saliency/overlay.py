@@ -35,18 +35,22 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def limits(grid: np.ndarray, signed: bool) -> tuple[float, float]:
-    """The values at the ends of the colour scale: 0 (or minus the strongest) and the strongest."""
-    strongest = float(np.abs(grid).max())
-    strongest = strongest if strongest > 0 else 1.0
-    return (-strongest if signed else 0.0), strongest
+    """The values at the ends of the colour scale: the smallest and the largest; of a signed map +- the strongest.
+
+    A map that is the same everywhere gets a scale from 0, and no colour.
+    """
+    strongest, weakest = float(np.abs(grid).max()), float(grid.min())
+    if signed:
+        return (-strongest, strongest) if strongest > 0 else (-1.0, 1.0)
+    return (weakest, strongest) if strongest - weakest > 1e-6 * strongest else (strongest, strongest + 1.0)
 
 
 def coloured(grid: np.ndarray, low: float, high: float, signed: bool) -> tuple[np.ndarray, np.ndarray]:
     """(uint8[..., 3] colours, float[...] opacity 0..1) of values."""
     place = np.clip((grid - low) / (high - low), 0.0, 1.0)
     colours = matplotlib.colormaps["PuOr_r" if signed else "inferno"](place, bytes=True)[..., :3]
-    strength = np.abs(grid) / high
-    return colours, OPACITY * np.clip(strength, 0.0, 1.0) ** 0.7
+    strength = np.abs(2.0 * place - 1.0) if signed else place
+    return colours, OPACITY * strength**0.7
 
 
 def blended(explanation: Explanation, picture: Image.Image, word: int | None, width: int = WIDTH_PX) -> Image.Image:
@@ -65,7 +69,9 @@ def outlined(picture: Image.Image, truth: np.ndarray | None, thickness: int = 2)
         return picture
     from scipy.ndimage import binary_dilation
 
-    mask = np.asarray(Image.fromarray(truth.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)) > 127
+    mask = (
+        np.asarray(Image.fromarray(truth.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)) > 127
+    )
     near, far = binary_dilation(mask, iterations=thickness), binary_dilation(mask, iterations=thickness + 1)
     pixels = np.array(picture)
     pixels[far & ~near] = (0, 0, 0)
@@ -81,8 +87,11 @@ def overlay(explanation: Explanation, picture: Image.Image, word: int | None = N
 
 def legend(explanation: Explanation, word: int | None, width: int) -> Image.Image:
     """The colour bar with its numbers, the method, the unit and the sign in words."""
-    low, high = limits(explanation.overall if word is None else explanation.word(word), explanation.signed)
-    sign = "orange for, purple against" if explanation.signed else "brighter: more; nothing below 0"
+    grid = explanation.overall if word is None else explanation.word(word)
+    low, high = limits(grid, explanation.signed)
+    sign = "orange speaks for the answer, purple against" if explanation.signed else "brighter is more"
+    if not explanation.signed and grid.mean() > 0:  # without this an almost even map would look like a strong one
+        sign += f"; the strongest patch has {grid.max() / grid.mean():.1f} times the mean"
     about = "the whole answer" if word is None else f"“{explanation.words[word][0]}”"
     lines = [f"{explanation.method} · {about}", f"{explanation.scale}; {sign}"]
     if explanation.truth is not None and explanation.truth.any():

@@ -80,4 +80,6 @@ def sinks(image: np.ndarray, factor: float = SINK_FACTOR) -> np.ndarray:
 def refuse_contrast(target: Target, name: str) -> None:
     """Methods without a gradient do not know which word the row predicts. Raises InputError for a contrast."""
     if target.against is not None:
-        raise InputError(f"{name} cannot tell two answers apart", key="against", fix="use a gradient or occlusion method")
+        raise InputError(
+            f"{name} cannot tell two answers apart", key="against", fix="use a gradient or occlusion method"
+        )

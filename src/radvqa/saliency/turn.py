@@ -165,7 +165,12 @@ class Turn:
 
 
 def prepare(
-    model: VQAModel, picture: Image.Image, question: str, answer: str | None = None, choices: Sequence[str] = ()
+    model: VQAModel,
+    picture: Image.Image,
+    question: str,
+    answer: str | None = None,
+    choices: Sequence[str] = (),
+    language: str = "en",
 ) -> Turn:
     """Lay out a question with an answer. `answer` None: the model's own greedy answer.
 
@@ -174,7 +179,8 @@ def prepare(
     if answer is None:
         answer = model.answer(picture, question, choices).text
     words = " ".join(answer.split())
-    row = encode(model.tokenizer, model.family.num_image_tokens, prompt(question, choices, style=model.style), words)
+    text = prompt(question, choices, language, model.style)
+    row = encode(model.tokenizer, model.family.num_image_tokens, text, words)
     pixels = model.form.normalise(model.form.resize(picture)[None])
     batch = collate([row], [0], pixels, model.tokenizer.pad_token_id).to(model.device, model.dtype)
     return Turn(model, batch, picture.convert("RGB"), question, words)
@@ -185,7 +191,7 @@ def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str,
 
     A token that is part of a character adds nothing; the token that completes the character adds all of it.
     """
-    texts = [tokenizer.decode(ids[: i + 1]).rstrip("�") for i in range(len(ids))]
+    texts = [str(tokenizer.decode(list(ids[: i + 1]))).rstrip("�") for i in range(len(ids))]
     before = ["", *texts[:-1]]
     return tuple(text[len(previous) :] if text.startswith(previous) else text for text, previous in zip(texts, before))
 
