@@ -1,0 +1,11 @@
+"""The score room: predictions in, metrics with intervals, controls and paired tests out. No torch.
+
+scores, tables = score_predictions(pl.read_parquet("predictions.parquet"), train_answers)
+"""
+
+# ruff: noqa: F401, I001 - each file registers its metrics, and tables print them in this order
+from radvqa.score import exact, closed, likelihood, tokens, rouge, bleu
+from radvqa.score.registry import METRICS, Metric
+from radvqa.score.scores import score_predictions, train_answers, write_scores
+
+__all__ = ["METRICS", "Metric", "score_predictions", "train_answers", "write_scores"]
