@@ -71,12 +71,17 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version()} | {name: of(name) for name in PACKAGES}
 
 
-def path_hash(path: Path) -> str:
-    """What a foreign input holds: a file by its bytes, a folder by the name, size and time of each file below it."""
-    if path.is_dir():
-        found = [(p.relative_to(path).as_posix(), p.stat()) for p in sorted(path.rglob("*")) if p.is_file()]
-        return fingerprint([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
-    return _file_hash(path)
+def path_hash(path: Path, *, content: bool = False) -> str:
+    """What a foreign input holds: a file by its bytes, a folder by the name, size and time of each file below it.
+
+    content: a folder by the bytes of each file below it, so that a copy of the folder has the same hash.
+    """
+    if not path.is_dir():
+        return _file_hash(path)
+    below = sorted(p for p in path.rglob("*") if p.is_file())
+    if content:
+        return fingerprint([(p.relative_to(path).as_posix(), _file_hash(p)) for p in below])
+    return fingerprint([(p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in below])
 
 
 def _file_hash(path: Path) -> str:

@@ -1,0 +1,280 @@
+"""A run: every room of a recipe in its order, what is finished and unchanged skipped, what was cut resumed.
+
+In: a Recipe. Out: the run folder,
+  recipe.yaml (resolved) · corpora/<name>/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · report.html
+
+    run(load("recipes/demo.yaml"))
+
+A step is done again when its part of the recipe, what it reads, or radvqa's version has changed, and only then. What
+it reads counts by content: a corpus that is imported again and comes out the same leaves everything after it as it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from radvqa import stage as stages
+from radvqa import steps as rooms
+from radvqa.errors import InputError
+from radvqa.recipe import Recipe, Source
+from radvqa.screen import Screen
+from radvqa.tree import one_of
+
+VERBS = ("import", "train", "predict", "score", "explain", "report")
+ASIDE = Path("earlier") / "steps"
+"""Where steps lie that an earlier recipe of this run named and this one does not."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run, before it is known whether it must be done."""
+
+    name: str
+    """Its folder within the run."""
+    verb: str
+    item: tuple[str, ...]
+    config: dict[str, Any]
+    """All of the recipe that its result depends on."""
+    reads: tuple[str, ...] = ()
+    """Names of the steps before it that it reads."""
+    foreign: Mapping[str, Path] = field(default_factory=dict)
+    """Files and folders outside the run that it reads, by recipe key."""
+
+
+def plan(recipe: Recipe) -> list[Step]:
+    """The steps of a recipe, in the order in which they are done."""
+    predictions = [_predict(recipe, arm, control) for arm, control in rooms.answered(recipe)]
+    steps = [_import(recipe, name) for name in recipe.data]
+    steps += [_train(recipe, place) for place in range(len(recipe.stages))]
+    steps += predictions
+    settings = {"seed": recipe.seed, **_dump(recipe.evaluate, "bootstrap_draws", "min_slice_n")}
+    reads = (*(step.name for step in predictions), *(f"corpora/{name}" for name in rooms.used(recipe)))
+    steps.append(Step("scores", "score", (), settings, reads))
+    if recipe.explain is not None:
+        arm = recipe.explain.arm or recipe.arms[-1]
+        settings = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed}
+        settings["explain"] = recipe.explain.model_dump(mode="json")
+        reads = (f"predictions/{arm}-none", *_arm_reads(arm), *_corpora(recipe.evaluate.data))
+        steps.append(Step("saliency", "explain", (arm,), settings, reads, _model(recipe)))
+    page = {"recipe": recipe.model_dump(mode="json", exclude={"out"})}  # the page shows all of it
+    steps.append(Step("report", "report", (), page, tuple(step.name for step in steps)))
+    return steps
+
+
+def _import(recipe: Recipe, name: str) -> Step:
+    data = recipe.data[name]
+    foreign = {} if data.path is None else {f"data.{name}.path": data.path}
+    for key, value in data.options.items():
+        if isinstance(value, str) and value and Path(value).exists():
+            foreign[f"data.{name}.options.{key}"] = Path(value)
+    return Step(f"corpora/{name}", "import", (name,), data.model_dump(mode="json"), (), foreign)
+
+
+def _train(recipe: Recipe, place: int) -> Step:
+    stage = recipe.stages[place]
+    settings = stage.model_dump(mode="json", exclude={"name", "checkpoint_every_s"})
+    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "stage": settings}
+    return Step(
+        stage.name, "train", (stage.name,), config, (*_arm_reads(stage.start), *_corpora(stage.data)), _model(recipe)
+    )
+
+
+def _predict(recipe: Recipe, arm: str, control: str) -> Step:
+    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "arm": arm, "control": control}
+    config |= _dump(recipe.evaluate, "data", "max_new_tokens")
+    reads = (*_arm_reads(arm), *_corpora(recipe.evaluate.data))
+    return Step(f"predictions/{arm}-{control}", "predict", (arm, control), config, reads, _model(recipe))
+
+
+def _dump(part: Any, *names: str) -> dict[str, Any]:
+    return part.model_dump(mode="json", include=set(names))
+
+
+def _arm_reads(arm: str) -> tuple[str, ...]:
+    return () if arm == "base" else (arm,)
+
+
+def _corpora(sources: Sequence[Source]) -> tuple[str, ...]:
+    return tuple(f"corpora/{name}" for name in sorted({source.corpus for source in sources}))
+
+
+def _model(recipe: Recipe) -> dict[str, Path]:
+    """The base model's folder, where it is one; what a hub id stands for is taken as fixed."""
+    from importlib.resources import files
+
+    inside = Path(str(files("radvqa"))) / "assets" / recipe.model.name
+    folder = inside if inside.is_dir() else Path(recipe.model.name)
+    return {"model.name": folder} if folder.is_dir() else {}
+
+
+# ---------------------------------------------------------------- the walk
+
+
+def run(
+    recipe: Recipe,
+    *,
+    steps: Mapping[str, Callable[[rooms.Task], str]] | None = None,
+    screen: Screen | None = None,
+    until: str = "report",
+    redo: Sequence[str] = (),
+) -> Path:
+    """Do what is not yet done of a recipe and return the run folder.
+
+    steps: verb -> function, radvqa's own unless given. until: the last verb that is done. redo: names of steps done
+    again although nothing changed. Raises InputError for what is wrong with the recipe's data, or when another run is
+    at work in the folder.
+    """
+    steps, screen, folder = steps or rooms.STEPS, screen or Screen(), recipe.out
+    planned = [step for step in plan(recipe) if VERBS.index(step.verb) <= VERBS.index(until)]
+    check(recipe, planned, redo)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _replace(folder / "recipe.yaml", recipe.dump())
+        _set_aside(folder, plan(recipe), screen)
+        screen.begin(recipe.name, folder, len(planned))
+        surveyed = False
+        for step in planned:
+            if not surveyed and step.verb != "import":
+                survey(recipe)
+                surveyed = True
+            _do(recipe, step, steps[step.verb], screen, step.name in redo)
+            _write_record(folder, planned)
+        if until == "report":
+            _publish(folder)
+            screen.end(folder)
+    return folder
+
+
+def _do(recipe: Recipe, step: Step, work: Callable[[rooms.Task], str], screen: Screen, redo: bool) -> None:
+    folder = recipe.out / step.name
+    inputs = {name: stages.output_hash(recipe.out / name) for name in step.reads}
+    inputs |= {key: stages.path_hash(path, content=key == "model.name") for key, path in step.foreign.items()}
+    if not redo and stages.is_done(folder, stages.fingerprint(step.config, inputs)):
+        screen.skipped(step.name, stages.record(folder) or {})
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with screen.doing(step.name) as tell:
+        with stages.writing(folder, step.config, inputs, resume=step.verb == "train") as partial:
+            said = work(rooms.Task(recipe, recipe.out, step.name, step.item, partial, tell))
+        screen.done(step.name, said, stages.record(folder) or {})
+
+
+def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> None:
+    """What can be known to be wrong before anything is done: data sets, options, paths, names of steps."""
+    from radvqa import datasets
+
+    for name in redo:
+        if name not in [step.name for step in planned]:
+            raise InputError(f"there is no step {name!r}", key="redo", fix=one_of(name, [s.name for s in planned]))
+    for name, data in recipe.data.items():
+        key = f"data.{name}"
+        if data.dataset != "corpus" and data.dataset not in datasets.NAMES:
+            names = ["corpus", *datasets.NAMES]
+            raise InputError(f"found {data.dataset!r}", key=f"{key}.dataset", fix=one_of(data.dataset, names))
+        if data.path is not None and not data.path.exists():
+            raise InputError("no such file or folder", file=data.path, key=f"{key}.path")
+        if data.dataset == "corpus" and data.path is None:
+            raise InputError("a corpus needs its path", key=f"{key}.path")
+        try:
+            if data.dataset != "corpus":
+                datasets.checked_options(data.dataset, data.options)
+        except InputError as error:
+            raise InputError(error.found, key=f"{key}.options.{error.key}", fix=error.fix) from error
+    model = recipe.model.name
+    if not _model(recipe) and (Path(model).is_absolute() or model.count("/") != 1 or model.startswith(".")):
+        raise InputError(f"no such model {model!r}", key="model.name", fix="give radvqa-tiny, a hub id or a folder")
+
+
+def survey(recipe: Recipe) -> None:
+    """That every source of every stage and of the evaluation has questions, before hours are spent on the first."""
+    sources: list[tuple[str, Source]] = [(f"evaluate.data.{i}", s) for i, s in enumerate(recipe.evaluate.data)]
+    for stage in recipe.stages:
+        sources += [(f"stages.{stage.name}.data.{i}", source) for i, source in enumerate(stage.data)]
+    for key, source in sources:
+        corpus = rooms.corpus_of(recipe.out, source.corpus)
+        if next(corpus.samples(**{**source.where, "split": source.split}), None) is None:
+            raise rooms.nothing(corpus, source, key)
+
+
+# ---------------------------------------------------------------- the run folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process. The lock of a process that died is free; that of a living one is not."""
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise InputError(
+                f"another run is at work in this folder (process {owner})", file=folder, fix="wait for it, or give out="
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _set_aside(folder: Path, planned: Sequence[Step], screen: Screen) -> None:
+    """Move steps that the recipe no longer names out of the way, and bring back those that it names again."""
+    names = {step.name for step in planned}
+    for name in names:
+        if not (folder / name).exists() and (folder / ASIDE / name / stages.RECORD).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / ASIDE / name).rename(folder / name)
+    found = [path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{stages.RECORD}")]
+    for path in found:
+        name = path.relative_to(folder).as_posix()
+        if name in names or path.suffix in (".partial", ".old"):
+            continue
+        target = folder / ASIDE / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+        screen.say(f"{name} is not part of this recipe any more: kept in {ASIDE / name}")
+
+
+def _write_record(folder: Path, planned: Sequence[Step]) -> None:
+    """run.json: seconds and peak memory of every finished step and of all of them together."""
+    records = {step.name: stages.record(folder / step.name) for step in planned}
+    keys = ("wall_s", "peak_rss_bytes", "peak_gpu_bytes", "resumed", "finished", "fingerprint")
+    steps = {name: {k: r[k] for k in keys if k in r} for name, r in records.items() if r is not None}
+    whole = {
+        "wall_s": round(sum(step["wall_s"] for step in steps.values()), 3),
+        "peak_rss_bytes": max(step["peak_rss_bytes"] for step in steps.values()),
+        "peak_gpu_bytes": max((step.get("peak_gpu_bytes", 0) for step in steps.values()), default=0) or None,
+        "versions": stages.versions(),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "steps": steps,
+    }
+    _replace(folder / "run.json", json.dumps(whole, indent=2) + "\n")
+
+
+def _publish(folder: Path) -> None:
+    """The page at the top of the run folder: the same file, or a copy where files cannot have two names."""
+    page, partial = folder / "report" / "report.html", folder / "report.html.partial"
+    if not page.is_file():
+        return
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(page)
+    except OSError:
+        shutil.copyfile(page, partial)
+    partial.replace(folder / "report.html")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)

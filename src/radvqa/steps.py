@@ -1,0 +1,306 @@
+"""What each step of a run calls: one thin function a room, so that a room's arguments stand in one place.
+
+In: a Task (the recipe, which step, the folder to write into). Out: the room's files in that folder, and a sentence on
+what was done. The pipeline calls them through STEPS; tests put others in their place.
+
+    radvqa.pipeline.run(recipe, steps={**STEPS, "train": my_train})
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radvqa.errors import InputError
+from radvqa.recipe import Recipe, Source, Stage
+from radvqa.stage import output_hash
+
+if TYPE_CHECKING:
+    from radvqa.sample import Corpus, Sample
+
+Tell = Callable[[int, int, str], None]
+"""(done, total, note): how far a step is."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step to be done."""
+
+    recipe: Recipe
+    run: Path
+    """The run's folder, where the steps before this one lie finished."""
+    name: str
+    """The step's folder within the run: corpora/phantom, stage1, predictions/base-none, scores ..."""
+    item: tuple[str, ...]
+    """What it is about: the corpus, the stage, or arm and control."""
+    folder: Path
+    """Where to write; it takes its final name afterwards."""
+    tell: Tell
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that `item` names."""
+        return next(stage for stage in self.recipe.stages if stage.name == self.item[0])
+
+
+# ---------------------------------------------------------------- samples of a recipe's sources
+
+
+def corpus_of(run: Path, name: str) -> Corpus:
+    """A corpus of the run."""
+    from radvqa.sample import Corpus
+
+    return Corpus(run / "corpora" / name)
+
+
+def samples_of(run: Path, source: Source, key: str) -> tuple[Corpus, list[Sample]]:
+    """The samples a source names, uncapped. Raises InputError, with what there is, when there are none."""
+    corpus = corpus_of(run, source.corpus)
+    samples = list(corpus.samples(**{**source.where, "split": source.split}))
+    if not samples:
+        raise nothing(corpus, source, key)
+    return corpus, samples
+
+
+def nothing(corpus: Corpus, source: Source, key: str) -> InputError:
+    """The error for a source without questions: it says what was asked for and what there is."""
+    asked = ", ".join([f"split {source.split}"] + [f"{name} {value!r}" for name, value in source.where.items()])
+    columns = ["split", *(name for name in source.where if name not in ("split", "extra", "boxes", "mask"))]
+    found = [f"{name}: {_values(corpus.table[name].to_list())}" for name in columns]
+    return InputError(
+        f"corpus {source.corpus} has no questions with {asked}", key=key, fix="it has " + "; ".join(found)
+    )
+
+
+def _values(column: Sequence[Any]) -> str:
+    common = Counter(str(value) for value in column).most_common(12)
+    return ", ".join(f"{value} ({number})" for value, number in common)
+
+
+def evaluated(task: Task) -> list[tuple[Corpus, list[Sample]]]:
+    """What every arm is asked."""
+    from radvqa.mix import capped
+
+    found = []
+    for i, source in enumerate(task.recipe.evaluate.data):
+        corpus, samples = samples_of(task.run, source, f"evaluate.data.{i}")
+        rows = capped(len(samples), source.max_samples, task.recipe.seed)
+        found.append((corpus, [samples[row] for row in rows]))
+    twice = [name for name, n in Counter(s.id for _, samples in found for s in samples).items() if n > 1]
+    if twice:
+        fix = "let the sources not overlap; two corpora must not share ids"
+        raise InputError(f"{len(twice)} questions would be asked twice", row=twice[0], key="evaluate.data", fix=fix)
+    return found
+
+
+def learned(task: Task) -> list[tuple[Corpus, list[Sample]]]:
+    """One pass over a stage's mixture, source by source, and mix.parquet beside it: which sample at which place."""
+    import polars as pl
+
+    from radvqa.mix import Part, mixture
+
+    stage, key = task.stage, f"stages.{task.stage.name}.data"
+    found = [samples_of(task.run, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
+    parts = [Part(len(samples), s.share, s.max_samples) for s, (_, samples) in zip(stage.data, found)]
+    index = mixture(parts, task.recipe.seed)
+    if not len(index):
+        raise InputError("the mixture is empty", key=key, fix="raise the shares or add a source")
+    rows = [(stage.data[source].corpus, int(source), found[source][1][row].id) for source, row in index]
+    frame = pl.DataFrame(rows, schema={"corpus": pl.String, "source": pl.Int64, "id": pl.String}, orient="row")
+    frame.with_row_index("place").write_parquet(task.folder / "mix.parquet")
+    drawn: list[list[Sample]] = [[] for _ in found]
+    for source, row in index:
+        drawn[source].append(found[source][1][row])
+    return [(corpus, samples) for (corpus, _), samples in zip(found, drawn)]
+
+
+def watched(task: Task) -> list[tuple[Corpus, list[Sample]]]:
+    """The validation questions beside what is learned: the same filters in split `validation`, never what is learned."""
+    sources = [source for source in task.stage.data]
+    taught = {source.corpus for source in sources if source.split == "validation"}
+    asked = {(s.corpus, json.dumps(s.where, sort_keys=True)): s for s in sources if s.corpus not in taught}
+    found, seen = [], set()
+    for source in asked.values():
+        corpus = corpus_of(task.run, source.corpus)
+        some = [
+            s for s in corpus.samples(**{**source.where, "split": "validation"}) if (source.corpus, s.id) not in seen
+        ]
+        seen |= {(source.corpus, s.id) for s in some}
+        if some:
+            found.append((corpus, some))
+    return found
+
+
+# ---------------------------------------------------------------- the steps
+
+
+def import_step(task: Task) -> str:
+    """A data set to a corpus folder; a corpus that exists already is linked in, or copied where it cannot be."""
+    from radvqa import datasets
+    from radvqa.sample import Corpus
+
+    name = task.item[0]
+    data = task.recipe.data[name]
+    if data.dataset == "corpus":
+        assert data.path is not None
+        for file in sorted(p for p in Corpus(data.path).folder.iterdir() if p.suffix in (".parquet", ".json")):
+            _link(file, task.folder / file.name)
+        corpus = Corpus(task.folder)
+    else:
+        corpus = datasets.import_corpus(data.dataset, data.path, task.folder, options=data.options)
+    dropped = sum(corpus.card.get("dropped", {}).values())
+    left_out = f", {dropped:,} rows left out" if dropped else ""
+    return f"{corpus.card['num_questions']:,} questions on {corpus.card['num_images']:,} images{left_out}"
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def train_step(task: Task) -> str:
+    """One stage of training, from the base or from an earlier stage's adapter."""
+    from radvqa.train import train_stage
+
+    loaded.cache_clear()
+    recipe, stage = task.recipe, task.stage
+    sources, validation = learned(task), watched(task)
+
+    def progress(row: dict[str, Any]) -> None:
+        if "loss" in row:
+            task.tell(row["step"], row["num_steps"], f"loss {row['loss']:.3f}")
+
+    summary = train_stage(
+        model_name=recipe.model.name,
+        start_adapter=adapter_of(task.run, stage.start),
+        adapt=stage.adapt,
+        stage=stage,
+        sources=sources,
+        validation=validation,
+        seed=recipe.seed,
+        folder=task.folder,
+        style=recipe.prompt,
+        progress=progress,
+    )
+    (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    final = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary["final"].items())
+    unwatched = "" if validation else "; no validation questions to watch"
+    return f"{summary['steps']:,} steps over {summary['questions']:,} questions, {final}{unwatched}"
+
+
+def adapter_of(run: Path, arm: str) -> Path | None:
+    """Where an arm's adapter, or fully tuned model, lies; None for the base."""
+    return None if arm == "base" else run / arm / "adapter"
+
+
+@lru_cache(maxsize=1)
+def loaded(name: str, adapter: Path | None, style: str, content: str) -> Any:
+    """The arm's model, kept while its controls are asked; `content` is the hash of the adapter."""
+    from radvqa.model import load
+
+    return load(name, adapter, style=style)
+
+
+def predict_step(task: Task) -> str:
+    """The answers of one arm under one control."""
+    from radvqa.predict import predict_arm
+
+    recipe, (arm, control) = task.recipe, task.item
+    adapter = adapter_of(task.run, arm)
+    sources = evaluated(task)
+    predict_arm(
+        model_name=recipe.model.name,
+        adapter=adapter,
+        sources=sources,
+        arm=arm,
+        control=control,
+        folder=task.folder,
+        batch_size=recipe.evaluate.batch_size,
+        max_new_tokens=recipe.evaluate.max_new_tokens,
+        seed=recipe.seed,
+        style=recipe.prompt,
+        model=loaded(recipe.model.name, adapter, recipe.prompt, output_hash(task.run / arm) if adapter else ""),
+        progress=lambda done, total: task.tell(done, total, "questions"),
+    )
+    return f"{sum(len(samples) for _, samples in sources):,} answers"
+
+
+def predictions_of(run: Path, arm: str, control: str) -> Path:
+    """The predictions of one arm under one control."""
+    return run / "predictions" / f"{arm}-{control}" / "predictions.parquet"
+
+
+def score_step(task: Task) -> str:
+    """Every metric of every arm and control. What the majority answer may know: the train split of all corpora used."""
+    from radvqa.score import write_scores
+
+    recipe = task.recipe
+    files = [predictions_of(task.run, arm, control) for arm, control in answered(recipe)]
+    found = write_scores(
+        files,
+        task.folder,
+        corpora=[task.run / "corpora" / name for name in used(recipe)],
+        num_draws=recipe.evaluate.bootstrap_draws,
+        seed=recipe.seed,
+    )
+    return f"{len(files)} prediction files" + "".join(f"\n  warning: {warning}" for warning in found["warnings"])
+
+
+def answered(recipe: Recipe) -> list[tuple[str, str]]:
+    """(arm, control) of every prediction file, in the order in which they are made."""
+    return [(arm, control) for arm in recipe.arms for control in ("none", *recipe.evaluate.controls)]
+
+
+def used(recipe: Recipe) -> list[str]:
+    """The corpora that a stage learns from or the evaluation asks of."""
+    sources: list[Source] = [source for stage in recipe.stages for source in stage.data]
+    return sorted({source.corpus for source in [*sources, *recipe.evaluate.data]})
+
+
+def explain_step(task: Task) -> str:
+    """Saliency maps of some right and some wrong answers."""
+    from radvqa.saliency import explain_run
+
+    loaded.cache_clear()
+    recipe, settings = task.recipe, task.recipe.explain
+    assert settings is not None
+    arm = settings.arm or recipe.arms[-1]
+    explain_run(
+        model_name=recipe.model.name,
+        adapter=adapter_of(task.run, arm),
+        corpora={source.corpus: task.run / "corpora" / source.corpus for source in recipe.evaluate.data},
+        predictions=predictions_of(task.run, arm, "none"),
+        settings=settings,
+        seed=recipe.seed,
+        folder=task.folder,
+        style=recipe.prompt,
+        progress=lambda done, total: task.tell(done, total, "answers"),
+    )
+    return f"answers of {arm}, methods {', '.join(settings.methods)}"
+
+
+def report_step(task: Task) -> str:
+    """The page over all that the run holds; the pipeline then gives it its place at the top of the run folder."""
+    from radvqa.report import write_report
+
+    page = task.folder / "report.html"
+    write_report(task.run, page)
+    return f"{page.stat().st_size / 1e6:.1f} MB"
+
+
+STEPS: dict[str, Callable[[Task], str]] = {
+    "import": import_step,
+    "train": train_step,
+    "predict": predict_step,
+    "score": score_step,
+    "explain": explain_step,
+    "report": report_step,
+}
