@@ -38,6 +38,14 @@ def read(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return tree
 
 
+def assigned(texts: Sequence[str]) -> dict[str, Any]:
+    """The tree that `key.sub=value` texts spell out on their own, such as the options of a data set."""
+    tree: dict[str, Any] = {}
+    for text in texts:
+        _override(tree, text, None)
+    return tree
+
+
 def dump(tree: dict[str, Any]) -> str:
     """The tree as YAML that `read`, and any YAML 1.1 or 1.2 reader, reads back to the same values."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -97,7 +105,7 @@ def _parse(text: str, file: Path | None, key: str | None = None) -> Any:
         raise InputError(f"not YAML: {problem}", file=file, row=mark.line + 1 if mark else None, key=key) from None
 
 
-def _override(tree: dict[str, Any], override: str, file: Path) -> None:
+def _override(tree: dict[str, Any], override: str, file: Path | None) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key or not all(key.split(".")):
         raise InputError(f"found {override!r}", file=file, fix="an override is written key.sub=value")
@@ -112,7 +120,7 @@ def _override(tree: dict[str, Any], override: str, file: Path) -> None:
         at[last] = value
 
 
-def _child(at: dict[str, Any] | list[Any], name: str, key: str, file: Path) -> dict[str, Any] | list[Any]:
+def _child(at: dict[str, Any] | list[Any], name: str, key: str, file: Path | None) -> dict[str, Any] | list[Any]:
     if isinstance(at, list):
         found = at[_position(at, name, key, file)]
     else:
@@ -124,7 +132,7 @@ def _child(at: dict[str, Any] | list[Any], name: str, key: str, file: Path) -> d
     return found
 
 
-def _position(items: list[Any], name: str, key: str, file: Path) -> int:
+def _position(items: list[Any], name: str, key: str, file: Path | None) -> int:
     names = [item.get("name", item.get("corpus")) if isinstance(item, dict) else None for item in items]
     if name in names:
         return names.index(name)
