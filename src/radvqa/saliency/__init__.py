@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from radvqa.errors import InputError
 
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 METHODS = {
     "raw": "raw:explain",
     "rollout": "rollout:explain",
+    "flow": "flow:explain",
+    "gradient": "gradient:explain",
+    "relevancy": "relevancy:explain",
+    "gradcam": "gradcam:explain",
+    "integrated": "integrated:explain",
+    "lrp": "lrp:explain",
+    "occlusion": "occlusion:explain",
+    "rise": "rise:explain",
+    "random": "controls:random",
+    "centre": "controls:centre",
+    "edges": "controls:edges",
 }
 """Name -> file and function."""
 
@@ -56,4 +67,13 @@ def explain(
     return function(prepare(model, picture, question, answer, choices), Target(against=against))
 
 
-__all__ = ["METHODS", "explain", "method_named"]
+def __getattr__(name: str) -> Any:
+    """explain_run is read when it is first asked for: it needs the model, which needs this package."""
+    if name == "explain_run":
+        from radvqa.saliency.run import explain_run
+
+        return explain_run
+    raise AttributeError(name)
+
+
+__all__ = ["METHODS", "explain", "explain_run", "method_named"]

@@ -1,0 +1,54 @@
+"""Relevancy (Chefer, Gur and Wolf 2021, eq. 5-6): gradient-weighted attention rolled out, the vision tower included.
+
+In: a turn and a target. Out: for each answer token the relevance of every patch of the picture.
+
+    explain(prepare(model, picture, "Is there a mass?"), Target(against="no"))
+
+A_l = mean over heads of (dS/dA * A)+ and R <- R + A_l R, from the lowest layer up. Only the row of the answer's token
+is wanted, so a row vector goes down instead: r <- r + r A_l. All answer tokens go together, a chunk of rows at a
+time; at the image tokens the vector moves to the vision tower's patches and goes on there.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from radvqa.saliency.map import Explanation, explanation
+from radvqa.saliency.trace import Trace, spread, trace
+from radvqa.saliency.turn import WHOLE, Target, Turn
+
+CHUNK = 64
+
+
+def explain(turn: Turn, target: Target = WHOLE, *, tower: bool = True) -> Explanation:
+    """Relevancy of the patches (`tower` False: of the image tokens, without going through the vision tower)."""
+    traced = trace(turn, target, vision=tower)
+    start = torch.zeros(len(traced.tokens), turn.batch.ids.shape[1], device=turn.batch.ids.device)
+    start[range(len(traced.tokens)), turn.rows[list(traced.tokens)]] = 1.0
+    carried = propagate(traced, "language", start)
+    image, prompt = carried[:, turn.image], carried[:, turn.prompt]
+    if tower:
+        image = propagate(traced, "vision", image)
+    return explanation(
+        turn,
+        target,
+        "relevancy",
+        spread(turn, traced.tokens, image).cpu().numpy(),
+        scale=f"relevancy of the {target.quantity}, " + ("both towers" if tower else "language tower"),
+        prompt_values=spread(turn, traced.tokens, prompt).cpu().numpy(),
+    )
+
+
+@torch.no_grad()
+def propagate(traced: Trace, tower: str, start: torch.Tensor) -> torch.Tensor:
+    """float32[T', L]: row vectors float32[T', L] carried from the top layer of a tower to its input."""
+    carried = start
+    for layer in reversed(range(len(traced.layers[tower]))):
+        rows = torch.nonzero((carried != 0).any(0)).flatten()
+        added = torch.zeros_like(carried)
+        for part in rows.split(CHUNK):
+            weights, gradients = traced.chunk(tower, layer, part)
+            matrix = gradients.mul_(weights).clamp_(min=0.0).mean(1)  # [T', R, L]
+            added += torch.einsum("tr,trl->tl", carried[:, part], matrix)
+        carried = carried + added
+    return carried
