@@ -179,6 +179,7 @@ class CorpusWriter:
         self._ids: set[str] = set()
         self._keys: set[str] = set()
         self._key_of_file: dict[Path, str] = {}
+        self._last: tuple[object, str] = (None, "")
         self._questions: pq.ParquetWriter | None = None
         self._num_shards = 0
 
@@ -215,6 +216,8 @@ class CorpusWriter:
     def _store(self, picture: Path | bytes | Image.Image) -> str:
         if isinstance(picture, Path) and picture in self._key_of_file:
             return self._key_of_file[picture]
+        if isinstance(picture, bytes) and picture is self._last[0]:  # the questions of one picture come one after the other
+            return self._last[1]
         rgb, data = read_picture(picture)
         key = picture_key(rgb)
         if key not in self._keys:
@@ -227,6 +230,7 @@ class CorpusWriter:
                 self._flush_images()
         if isinstance(picture, Path):
             self._key_of_file[picture] = key
+        self._last = (picture, key)
         return key
 
     def _flush_rows(self) -> None:
