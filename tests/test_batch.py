@@ -60,7 +60,9 @@ def test_tokens_types_and_labels_equal_the_processors(tokenizer):
 
 def test_tokens_equal_the_processors_with_the_real_gemma_tokenizer(real_data):
     tokenizer = AutoTokenizer.from_pretrained(real_data / "tokenizer_gemma")
-    theirs = processor(tokenizer)(images=[Image.new("RGB", (9, 9))] * 2, text=PROMPTS, suffix=ANSWERS)["input_ids"]
+    theirs = processor(tokenizer)(images=[Image.new("RGB", (9, 9))] * 2, text=PROMPTS, suffix=ANSWERS, padding=True)[
+        "input_ids"
+    ]
     for prompt_, answer, ids in zip(PROMPTS, ANSWERS, theirs):
         ours = encode(tokenizer, 4, prompt_, answer).ids
         assert list(ours) == [i for i in ids if i != tokenizer.pad_token_id]
@@ -77,7 +79,10 @@ def test_labels_only_on_answer_and_eos(tokenizer):
     batch = batch_of(tokenizer)
     supervised = [row[row != IGNORED].tolist() for row in batch.labels]
     words = tokenizer.convert_tokens_to_ids
-    assert supervised == [[words("yes"), tokenizer.eos_token_id], [words("left"), words("lung"), tokenizer.eos_token_id]]
+    assert supervised == [
+        [words("yes"), tokenizer.eos_token_id],
+        [words("left"), words("lung"), tokenizer.eos_token_id],
+    ]
     assert batch.num_supervised == 5
 
 
@@ -155,7 +160,9 @@ def test_the_picture_matters_and_image_positions_come_from_the_ids(tokenizer, ne
 
 
 def test_the_prompt_of_training_is_the_prompt_of_prediction():
-    sample = Sample(id="1", question=" Is there\n a mass? ", answers=("No  mass",), kind="open", split="train", source="x")
+    sample = Sample(
+        id="1", question=" Is there\n a mass? ", answers=("No  mass",), kind="open", split="train", source="x"
+    )
     assert sample_prompt(sample) == prompt("Is there a mass?") == "answer en Is there a mass?"
     assert sample_target(sample) == "No mass"
 

@@ -13,7 +13,49 @@ from transformers import (
     SiglipImageProcessor,
 )
 
-WORDS = ["answer", "en", "is", "there", "a", "the", "mass", "nodule", "effusion", "in", "left", "right", "lung", "liver", "what", "which", "modality", "plane", "organ", "ct", "mr", "x-ray", "axial", "coronal", "sagittal", "yes", "no", "shown", "picture", "image", "where", "of", "chest", "head", "abdomen", "normal", "and", "A:", "B:", "C:", "D:"]
+WORDS = [
+    "answer",
+    "en",
+    "is",
+    "there",
+    "a",
+    "the",
+    "mass",
+    "nodule",
+    "effusion",
+    "in",
+    "left",
+    "right",
+    "lung",
+    "liver",
+    "what",
+    "which",
+    "modality",
+    "plane",
+    "organ",
+    "ct",
+    "mr",
+    "x-ray",
+    "axial",
+    "coronal",
+    "sagittal",
+    "yes",
+    "no",
+    "shown",
+    "picture",
+    "image",
+    "where",
+    "of",
+    "chest",
+    "head",
+    "abdomen",
+    "normal",
+    "and",
+    "A:",
+    "B:",
+    "C:",
+    "D:",
+]
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -45,9 +87,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_network(
-    seed: int = 0, vocab_size: int = 1400, image_token_id: int | None = None
+    seed: int = 0,
+    vocab_size: int = 1400,
+    image_token_id: int | None = None,
+    spread: float = 0.4,
+    word_spread: float = 0.15,
 ) -> PaliGemmaForConditionalGeneration:
-    """A random network, deterministic by seed, eval mode."""
+    """A random network, deterministic by seed, eval mode; the spreads are standard deviations of its weights."""
     torch.manual_seed(seed)
     config = PaliGemmaConfig(
         vision_config={
@@ -64,13 +110,13 @@ def tiny_network(
     network = PaliGemmaForConditionalGeneration(config).eval()
     for name, parameter in network.named_parameters():  # larger than the default 0.02, so that outputs differ visibly
         if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.15 if "embed" not in name else 0.5)
+            torch.nn.init.normal_(parameter, std=spread if "embed_tokens" not in name else word_spread)
     return network
 
 
-def save_tiny(folder: Path, seed: int = 0) -> Path:
+def save_tiny(folder: Path, seed: int = 0, **spreads: float) -> Path:
     """A checkpoint folder as the hub has them: network, tokenizer, image processor."""
-    tiny_network(seed).save_pretrained(folder)
+    tiny_network(seed, **spreads).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     processor = SiglipImageProcessor(size={"height": 28, "width": 28}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     processor.image_seq_length = 4

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma, family_of
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 BUILT_IN = "radvqa-tiny"
 ADAPTER_CARD = "radvqa.json"
 """Beside an adapter: the base it was trained on, so that another base is refused."""
-logging.getLogger("transformers.processing_utils").setLevel(logging.ERROR)
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 
 
 @dataclass
@@ -198,7 +199,7 @@ def save_adapter(model: VQAModel, folder: Path) -> None:
     if not isinstance(model.network, PeftModel):
         model.save(folder)
         return
-    model.network.save_pretrained(str(folder), safe_serialization=True)
+    model.network.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" would ask the hub
     card = {
         "base": model.name,
         "base_fingerprint": base_fingerprint(model),

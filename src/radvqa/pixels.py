@@ -38,11 +38,11 @@ class PixelFormat:
     def resize(self, picture: Image.Image) -> np.ndarray:
         """uint8[H, W, 3], the whole picture squeezed to a square as PaliGemma's processor does."""
         small = picture.convert("RGB").resize((self.size_px, self.size_px), Image.Resampling(self.resample))
-        return np.asarray(small)
+        return np.array(small)
 
     def normalise(self, resized: np.ndarray) -> torch.Tensor:
         """float[I, 3, H, W] from uint8[I, H, W, 3]."""
-        scaled = torch.from_numpy(np.ascontiguousarray(resized)).float() / 255.0
+        scaled = torch.from_numpy(resized).float() / 255.0
         return ((scaled - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(0, 3, 1, 2).contiguous()
 
     def blank(self) -> np.ndarray:

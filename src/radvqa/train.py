@@ -222,6 +222,7 @@ def train_stage(
 
     `start_adapter` is an earlier stage's adapter folder (or whole checkpoint); None starts from the base.
     """
+    torch.manual_seed(seed)  # LoRA-A starts random
     model = trainable_model(model_name, start_adapter, adapt, style)
     train_items = encode_samples(model, [s for _, some in sources for s in some])
     if not train_items:

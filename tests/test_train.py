@@ -1,0 +1,250 @@
+"""The loop: only what should move moves, accumulation is exact, a killed run ends as one that was not."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import save_tiny
+from transformers import PaliGemmaForConditionalGeneration
+
+from radvqa import train
+from radvqa.errors import InputError
+from radvqa.model import adapt, load
+from radvqa.pixels import PixelStore, augment
+from radvqa.predict import predict_arm
+from radvqa.recipe import Adapt, Stage, TrainSource
+from radvqa.sample import Corpus, CorpusWriter, Sample
+
+LORA, FULL = Adapt(rank=4, alpha=8), Adapt(method="full")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Twelve pictures, bright on the left or on the right; three questions on each."""
+    out, rng = tmp_path_factory.mktemp("data") / "corpus", np.random.default_rng(0)
+    with CorpusWriter(out, {"name": "sides"}) as writer:
+        for i in range(12):
+            values = rng.integers(0, 60, (40, 40))
+            values[:, :20] += 190 * (i % 2)
+            values[:, 20:] += 190 * (1 - i % 2)
+            picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+            asked = [
+                ("is there a mass in the left lung?", ["no", "yes"][i % 2]),
+                ("what modality?", "mr"),
+                ("what organ?", ["liver", "left lung"][i % 2]),
+            ]
+            for j, (question, answer) in enumerate(asked):
+                kind = "closed" if j == 0 else "open"
+                writer.add(
+                    Sample(
+                        id=f"{i}-{j}",
+                        question=question,
+                        answers=(answer,),
+                        kind=kind,
+                        split="train",
+                        source="x",
+                        subject=str(i),
+                    ),
+                    picture,
+                )
+    corpus = Corpus(out)
+    return [(corpus, list(corpus.samples()))]
+
+
+def stage(**changes):
+    return Stage(
+        **{"name": "s", "data": (TrainSource(corpus="c"),), "steps": 4, "batch_size": 9, "lr": 1e-2, **changes}
+    )
+
+
+def run(base, sources, folder, settings=LORA, start=None, **changes):
+    return train.train_stage(
+        model_name=str(base), start_adapter=start, adapt=settings, stage=stage(**changes), sources=sources, validation=[], seed=0, folder=folder
+    )  # fmt: skip
+
+
+def stepper_of(base, sources, settings=LORA, **changes):
+    torch.manual_seed(0)
+    model = adapt(load(base), settings)
+    items = train.encode_samples(model, sources[0][1])
+    return train.Stepper(model, items, PixelStore([sources[0][0]], model.form), stage(**changes), 0)
+
+
+def state_of(stepper):
+    return {name: p.detach().clone() for name, p in stepper.model.network.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    "settings", [LORA, Adapt(rank=2, vision=(), language=("q_proj",)), Adapt(rank=2, language=(), projector=True)]
+)
+def test_every_trainable_changes_and_every_frozen_tensor_is_bit_equal(base, sources, settings):
+    stepper = stepper_of(base, sources, settings, steps=2)
+    trainable = {n for n, p in stepper.model.network.named_parameters() if p.requires_grad}
+    before = state_of(stepper)
+    stepper.step(0)
+    stepper.step(1)  # LoRA-A moves only once LoRA-B is not zero
+    after = state_of(stepper)
+    assert trainable and all("lora_" in name for name in trainable)
+    assert {name for name in before if not torch.equal(before[name], after[name])} == trainable
+
+
+def test_after_one_step_every_lora_b_of_both_towers_has_moved(base, sources):
+    stepper = stepper_of(base, sources)
+    stepper.step(0)
+    moved = {n: float(p.detach().abs().max()) for n, p in stepper.model.network.named_parameters() if "lora_B" in n}
+    assert any("vision_tower" in n for n in moved) and any("language_model" in n for n in moved)
+    assert all(value > 0 for value in moved.values())
+
+
+def test_the_loss_equals_the_librarys(base, sources):
+    stepper = stepper_of(base, sources)
+    items = stepper.items[:7]
+    batch = train.make_batch(stepper.model, stepper.store, items)
+    network = PaliGemmaForConditionalGeneration.from_pretrained(base, dtype=torch.float32).eval()
+    with torch.no_grad():
+        theirs = network(
+            input_ids=batch.ids, pixel_values=batch.pixels[batch.image_of_row], attention_mask=batch.real.long(),
+            token_type_ids=batch.causal.long(), labels=batch.labels,
+        ).loss  # fmt: skip
+    assert stepper.mean_loss(items) == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_two_micro_batches_equal_one_of_both(base, sources):
+    """36 questions: accumulation 2 x 18 weights tokens as 1 x 36 does, although the halves hold different numbers."""
+    whole, halves = stepper_of(base, sources, batch_size=36), stepper_of(base, sources, batch_size=18, accumulation=2)
+    a, b = whole.step(0), halves.step(0)
+    assert a["supervised_tokens"] == b["supervised_tokens"] and a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+    assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-4)
+
+
+def test_lora_of_scale_zero_is_the_base(base, sources):
+    stepper = stepper_of(base, sources)
+    plain = train.Stepper(load(base), stepper.items, stepper.store, stage(), 0)
+    assert stepper.mean_loss(stepper.items) == pytest.approx(
+        plain.mean_loss(stepper.items), abs=1e-6
+    )  # B starts at zero
+
+
+def test_every_question_is_there_once_an_epoch_and_order_follows_the_seed(base, sources):
+    items = stepper_of(base, sources).items
+    first, again, other = (train.micro_batches(items, s, e, 9, 8) for s, e in ((0, 0), (0, 0), (0, 1)))
+    assert first == again != other
+    for epoch in (first, other):
+        assert sorted(item.id for part in epoch for item in part) == sorted(item.id for item in items)
+    images = [len({item.image for item in part}) for part in first]
+    assert max(images) <= 4  # 9 questions of 3 an image: three or four images, each encoded once
+
+
+def test_learning_rate_by_hand():
+    cosine, constant = stage(lr=1.0, schedule="cosine", warmup_steps=2), stage(lr=1.0)
+    # warm-up 1/2, 2/2; then (1 + cos(pi k/4)) / 2 for k = 0..3
+    expected = [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]
+    assert [train.learning_rate(cosine, i, 6) for i in range(6)] == pytest.approx(expected, abs=1e-6)
+    assert [train.learning_rate(constant, i, 6) for i in (0, 5)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("settings", [LORA, FULL])
+def test_a_run_cut_after_any_step_ends_bit_equal(base, sources, tmp_path, settings, monkeypatch):
+    changes = {"steps": 6, "augment": "shift", "checkpoint_every_s": 0, "lr": 1e-3}
+    settings = settings.model_copy(update={"dropout": 0.1 if settings is LORA else 0.0})
+    run(base, sources, tmp_path / "whole", settings, **changes)
+    original = train.Stepper.step
+    for cut in (1, 4):
+
+        def killed(self, step, cut=cut):
+            if step == cut:
+                raise KeyboardInterrupt
+            return original(self, step)
+
+        monkeypatch.setattr(train.Stepper, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(base, sources, tmp_path / "cut", settings, **changes)
+        monkeypatch.setattr(train.Stepper, "step", original)
+        run(base, sources, tmp_path / "cut", settings, **changes)
+        name = "model.safetensors" if settings.method == "full" else "adapter_model.safetensors"
+        whole, cut_ = (load_file(tmp_path / x / "adapter" / name) for x in ("whole", "cut"))
+        assert whole.keys() == cut_.keys() and all(torch.equal(whole[k], cut_[k]) for k in whole)
+        rows = [
+            [json.loads(line) for line in (tmp_path / x / "log.jsonl").read_text().splitlines()]
+            for x in ("whole", "cut")
+        ]
+        assert [r["loss"] for r in rows[0] if "loss" in r] == [r["loss"] for r in rows[1] if "loss" in r]
+        assert [r["step"] for r in rows[0]] == [r["step"] for r in rows[1]]
+        shutil.rmtree(tmp_path / "cut")
+
+
+def test_a_checkpoint_cut_while_it_was_written_is_passed_over(base, sources, tmp_path):
+    stepper = stepper_of(base, sources)
+    stepper.step(0)
+    train.save_checkpoint(stepper, tmp_path, 1)
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "partial" / "weights.safetensors").write_bytes(b"half")
+    assert train.load_checkpoint(stepper_of(base, sources), tmp_path) == 1
+    stepper.step(1)
+    train.save_checkpoint(stepper, tmp_path, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_stage_two_starts_from_stage_one_and_learns_to_answer(sources, tmp_path):
+    base = save_tiny(tmp_path / "base", spread=0.15, word_spread=0.5)
+    run(base, sources, tmp_path / "one", steps=30)
+    summary = run(base, sources, tmp_path / "two", start=tmp_path / "one" / "adapter", steps=60, schedule="cosine")
+    first = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()][0]
+    last = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()][-1]
+    assert first["step"] == 0 and first["train_slice_loss"] == pytest.approx(last["train_slice_loss"], abs=1e-5)
+    assert summary["final"]["train_slice_loss"] < 0.3 * first["train_slice_loss"]
+    path = predict_arm(
+        model_name=str(base), adapter=tmp_path / "two" / "adapter", sources=sources, arm="two", control="none", folder=tmp_path / "p", max_new_tokens=4
+    )  # fmt: skip
+    import polars as pl
+
+    found = pl.read_parquet(path)
+    assert found["finished"].all()
+    assert (found["answer"] == found["answers"].list.first()).mean() > 0.9
+
+
+def test_full_fine_tuning_moves_everything_and_loads_as_a_checkpoint(base, sources, tmp_path):
+    run(base, sources, tmp_path / "s", FULL, steps=2, lr=1e-3)
+    network = PaliGemmaForConditionalGeneration.from_pretrained(tmp_path / "s" / "adapter", dtype=torch.float32)
+    before = dict(PaliGemmaForConditionalGeneration.from_pretrained(base, dtype=torch.float32).named_parameters())
+    assert all(not torch.equal(p, before[n]) for n, p in network.named_parameters())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(base, sources):
+    stepper = stepper_of(base, sources)
+    before = state_of(stepper)
+    with torch.no_grad():
+        next(
+            p for n, p in stepper.model.network.named_parameters() if "multi_modal_projector" in n and p.ndim == 2
+        ).fill_(float("nan"))
+    with pytest.raises(InputError, match="the loss is nan at step 0"):
+        stepper.step(0)
+    after = state_of(stepper)
+    assert all(torch.equal(before[n], after[n]) for n in before if "lora_" in n)
+
+
+def test_augmentation_is_seeded_small_and_never_mirrors(base, sources):
+    stepper = stepper_of(base, sources)
+    batch = train.make_batch(stepper.model, stepper.store, stepper.items[:12])
+    moved, again = (augment(batch, torch.Generator().manual_seed(3)).pixels for _ in range(2))
+    assert torch.equal(moved, again) and not torch.equal(moved, batch.pixels)
+    half = batch.pixels.shape[-1] // 2
+    brighter_left = (batch.pixels[..., :half].mean((1, 2, 3)) > batch.pixels[..., half:].mean((1, 2, 3))).tolist()
+    assert (moved[..., :half].mean((1, 2, 3)) > moved[..., half:].mean((1, 2, 3))).tolist() == brighter_left
+
+
+def test_no_questions_and_pictureless_questions_are_refused(base, sources, tmp_path):
+    with pytest.raises(InputError, match=r"stages\.s\.data: no questions to train on"):
+        run(base, [(sources[0][0], [])], tmp_path / "s")
+    bare = Sample(id="q7", question="a?", answers=("b",), kind="open", split="train", source="x")
+    with pytest.raises(InputError, match="row q7, image: a question without a picture"):
+        run(base, [(sources[0][0], [bare])], tmp_path / "s")
