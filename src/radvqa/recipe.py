@@ -271,6 +271,8 @@ def _check_sources(recipe: Recipe) -> None:
             )
     for key, where in wheres:
         for name in where:
+            if name == "split" and key != "explain.where":
+                raise InputError("the split has a key of its own", key=key, fix="use split: beside where:")
             if name not in SCHEMA.names:
                 raise InputError(f"questions have no field {name!r}", key=key, fix=one_of(name, SCHEMA.names))
 

@@ -26,7 +26,7 @@ def read(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises InputError naming the file and the line or key.
     """
     try:
-        tree = _parse(file.read_text(encoding="utf-8"), file)
+        tree = parse(file.read_text(encoding="utf-8"), file)
     except OSError as error:
         raise InputError(f"the recipe cannot be read ({error.strerror})", file=file) from error
     except UnicodeDecodeError as error:
@@ -96,7 +96,8 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
-def _parse(text: str, file: Path | None, key: str | None = None) -> Any:
+def parse(text: str, file: Path | None = None, key: str | None = None) -> Any:
+    """The plain value of YAML text; InputError with the line where it is none."""
     try:
         return yaml.load(text, _Loader)  # a SafeLoader: it builds plain values only
     except yaml.YAMLError as error:
@@ -113,7 +114,7 @@ def _override(tree: dict[str, Any], override: str, file: Path | None) -> None:
     at: Any = tree
     for depth, name in enumerate(path):
         at = _child(at, name, ".".join(path[: depth + 1]), file)
-    value = _parse(text, file, key)
+    value = parse(text, file, key)
     if isinstance(at, list):
         at[_position(at, last, key, file)] = value
     else:
