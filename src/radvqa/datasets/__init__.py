@@ -9,6 +9,7 @@ citation, counts, the SHA-256 of every file that was read, what was dropped and 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +28,23 @@ from radvqa.datasets.source import Card, Row
 from radvqa.errors import InputError
 from radvqa.sample import Corpus, CorpusWriter
 
-NAMES = ("dicom", "medpix", "phantom", "table", "vqa_rad")
-MISSING_SHOWN = 20
+NAMES = (
+    "dicom",
+    "huggingface",
+    "iu_xray",
+    "medpix",
+    "mimic_cxr",
+    "path_vqa",
+    "phantom",
+    "pmc_vqa",
+    "roco",
+    "rocov2",
+    "slake",
+    "table",
+    "vqa_med",
+    "vqa_rad",
+)
+MISSING_SHOWN, INPUTS_LISTED = 20, 50
 
 
 def get(name: str) -> ModuleType:
@@ -122,10 +138,8 @@ def _survey(rows: Iterable[Row], check_pictures: bool) -> int | None:
     if missing:
         listed = "".join(f"\n  {picture} (first asked for by {sample})" for sample, picture in missing)
         more = f"\n  and {num_missing - len(missing)} more" if num_missing > len(missing) else ""
-        raise InputError(
-            f"{num_missing} of {len(seen)} images are missing:{listed}{more}\n",
-            fix="put them there, or allow missing images: their questions are then left out and counted",
-        )
+        allow = "allow missing images, and their questions are left out and counted"
+        raise InputError(f"{num_missing} of {len(seen)} images are missing; {allow}:{listed}{more}")
     if total == 0:
         raise InputError("no questions were found", fix="check the path and the options")
     return total
@@ -152,9 +166,17 @@ def _write(writer: CorpusWriter, rows: Iterable[Row], allow_missing: bool, pictu
 
 
 def _hashes(files: set[Path], source: Path | None) -> dict[str, str]:
+    """{name: SHA-256} of the files that were read; where they are many, one hash for all of a folder."""
     base = source if source is not None and source.is_dir() else None
     named = {(str(f.relative_to(base)) if base and f.is_relative_to(base) else f.name): f for f in sorted(files)}
-    return {name: sha256_of(file) for name, file in named.items()}
+    if len(named) <= INPUTS_LISTED:
+        return {name: sha256_of(file) for name, file in named.items()}
+    folders: dict[str, list[str]] = {}
+    for name, file in named.items():
+        folders.setdefault(Path(name).parts[0] if len(Path(name).parts) > 1 else name, []).append(sha256_of(file))
+    together = {f"{name}/ ({len(hashes)} files)": hashes for name, hashes in folders.items() if len(hashes) > 1}
+    alone = {name: hashes[0] for name, hashes in folders.items() if len(hashes) == 1}
+    return alone | {name: hashlib.sha256("".join(hashes).encode()).hexdigest() for name, hashes in together.items()}
 
 
 def _shown(rows: Iterable[Row], total: int | None, name: str) -> Iterator[Row]:

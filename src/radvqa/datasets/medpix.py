@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from radvqa.datasets.founding import Pair, founding_pairs
 from radvqa.datasets.reading import Record, jsonl_records, picture_in, text_of
-from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, sample_at
+from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, kind_of, sample_at, tidy
 from radvqa.datasets.terms import modality_of, plane_of
 from radvqa.errors import InputError
 
@@ -73,6 +74,8 @@ def rows(
         raise InputError("medpix needs the folder of its files", key="path")
     if not splits:
         raise InputError("no split is asked for", key="splits", fix="give some of " + ", ".join(SPLITS))
+    founding = questions == "founding"
+    written = _written(founding_file, drop) if founding else {}
     for split in dict.fromkeys(splits):
         cases = _cases(path / "splitted_dataset" / f"data_{SPLITS[split]}.jsonl")
         moved = held_out(cases, validation_share, seed, holdout) if split == "train" and validation_share else {}
@@ -83,9 +86,12 @@ def rows(
                 raise InputError(f"case {case!r} is not in data_{SPLITS[split]}.jsonl", file=file, row=row, key="U_id")
             image = text_of(record, "image", file, row)
             shared = _shared(file, row, record, cases[case]) | {"split": moved.get(case, split), "subject": case}
-            for fields in _asked(questions, record, file, row, drop):
-                sample = sample_at(file, row, id=f"medpix-{image}-{fields['topic']}", **(shared | fields))
+            made = _founding(written.pop(image, [])) if founding else _asked(questions, record, file, row, drop)
+            for label, fields in made:
+                sample = sample_at(file, row, id=f"medpix-{image}-{label}", **(shared | fields))
                 yield Row(sample, picture_in(path / "images", image + ".png", file, row))
+    if set(splits) == set(SPLITS):
+        _count(drop, "a founding question about an image that is not here", sum(map(len, written.values())))
 
 
 def _cases(file: Path) -> dict[str, Record]:
@@ -96,8 +102,7 @@ def _shared(file: Path, row: int, record: Record, case: Record) -> dict[str, Any
     """What every question about one image has in common."""
     about = _description(record, file, row)
     category = text_of(record, "Location Category", file, row, default="").strip().lower()
-    history = case.get("Case") if isinstance(case.get("Case"), dict) else {}
-    topic = case.get("Topic") if isinstance(case.get("Topic"), dict) else {}
+    history, topic = (case[key] if isinstance(case.get(key), dict) else {} for key in ("Case", "Topic"))
     title = str(topic.get("Title") or history.get("Title") or "").strip()
     extra = {key.lower().replace(" ", "_"): about.get(key) for key in ("Age", "Sex", "ACR Codes", "Modality", "Plane")}
     extra |= {name: history.get(key) for key, name in CASE_KEPT.items()}
@@ -113,15 +118,38 @@ def _shared(file: Path, row: int, record: Record, case: Record) -> dict[str, Any
     }
 
 
-def _asked(questions: str, record: Record, file: Path, row: int, drop: Drop) -> Iterator[dict[str, Any]]:
-    """The fields in which the questions about one image differ."""
+def _written(file: Path | None, drop: Drop) -> dict[str, list[Pair]]:
+    if file is None:
+        raise InputError("the founding questions need their file", key="founding_file")
+    found, dropped = founding_pairs(file)
+    for reason, number in dropped.items():
+        _count(drop, reason, number)
+    return found
+
+
+def _count(drop: Drop, reason: str, number: int) -> None:
+    for _ in range(number):
+        drop(reason)
+
+
+def _founding(pairs: list[Pair]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pairs an LLM wrote: (end of the id, fields)."""
+    for place, pair in enumerate(pairs):
+        kind = kind_of([pair.answer])
+        answer = tidy(pair.answer.rstrip(".") if kind == "closed" else pair.answer)
+        fields = {"question": pair.question, "answers": (answer,), "kind": kind, "origin": pair.origin}
+        yield f"founding-{place}", fields
+
+
+def _asked(questions: str, record: Record, file: Path, row: int, drop: Drop) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The questions made from one image's record: (end of the id, the fields in which they differ)."""
     if questions == "descriptions":
         caption = _caption(record, file, row)
         if caption is None:
             drop("no caption, or the form's placeholder")
         else:
             asked = "What does the image show?"
-            yield {"question": asked, "answers": (caption,), "kind": "open", "topic": "description"}
+            yield "description", {"question": asked, "answers": (caption,), "kind": "open", "topic": "description"}
         return
     about = _description(record, file, row)
     category = text_of(record, "Location Category", file, row, default="").strip()
@@ -135,11 +163,8 @@ def _asked(questions: str, record: Record, file: Path, row: int, drop: Drop) -> 
         if answer not in options:
             drop(f"no {topic} question: it is given as {raw!r}")
             continue
-        yield {"question": QUESTIONS[topic], "answers": (answer,), "kind": "choice"} | {
-            "choices": options,
-            "topic": topic,
-            "origin": "template",
-        }
+        fields = {"question": QUESTIONS[topic], "answers": (answer,), "kind": "choice", "choices": options}
+        yield topic, fields | {"topic": topic, "origin": "template"}
 
 
 def _description(record: Record, file: Path, row: int) -> Record:

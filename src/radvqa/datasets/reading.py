@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from radvqa.errors import InputError
 
@@ -56,7 +56,7 @@ def open_input(file: Path) -> IO[bytes]:
         raise InputError("no such file", file=file, fix="check the path and the data set's official layout")
     note(file)
     try:
-        return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
+        return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
     except OSError as error:
         raise InputError(f"the file cannot be opened ({error.strerror})", file=file) from error
 

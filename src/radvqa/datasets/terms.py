@@ -9,7 +9,7 @@ import re
 
 _MODALITIES = (
     ("CT", r"^(cta?|tac)\b|\bct\b|computed tomograph|^virtual colonoscopy|^tomography$"),
-    ("MR", r"^(mri?|mra|mrs|fmri)\b|\bmri?\b|magnetic resonance"),
+    ("MR", r"^(mri?|mra|mrs|fmri|flair|dwi|t1|t2)\b|\bmri\b|magnetic resonance"),
     ("mammography", r"mammo"),
     ("ultrasound", r"^us(-d)?\b|ultraso|sonogra|doppler|echocardiogra"),
     ("PET", r"\bpet\b|positron"),
@@ -20,10 +20,19 @@ _MODALITIES = (
     ("microscopy", r"histo|microscop|patholog"),
     ("endoscopy", r"endoscop|colonoscop"),
 )
+_IN_TEXT = (
+    ("CT", r"\b(ct|cta|hrct|cbct|computed tomogra\w+)\b"),
+    ("MR", r"\b(mri?|mris|mra|mrcp|t[12]-weighted|magnetic resonance)\b"),
+    ("ultrasound", r"\b(ultraso\w+|sonogra\w+|echocardiogra\w+|doppler)\b"),
+    ("X-ray", r"\b(x-?rays?|radiographs?|radiography|plain films?|mammogra\w+)\b"),
+    ("angiography", r"\b(angiogra\w+|venogra\w+|arteriogra\w+)\b"),
+    ("PET", r"\b(pet|positron emission)\b"),
+    ("fluoroscopy", r"\b(fluorosco\w+|barium)\b"),
+)
 _PLANES = (
-    ("axial", r"^(axial|transverse|transaxial)\b"),
-    ("coronal", r"^coronal\b"),
-    ("sagittal", r"^sagittal\b"),
+    ("axial", r"^(axial|transverse|transaxial)\b|^横断面"),
+    ("coronal", r"^coronal\b|^冠状面"),
+    ("sagittal", r"^sagittal\b|^矢状面"),
     ("lateral", r"^(lateral|ll|left lateral|right lateral)\b"),
     ("frontal", r"^(frontal|ap|pa|antero-?posterior|postero-?anterior)\b"),
     ("oblique", r"^oblique\b"),
@@ -46,6 +55,13 @@ def _first(table: tuple[tuple[str, str], ...], text: str | None) -> str | None:
 def modality_of(text: str | None) -> str | None:
     """The modality the words name, in one spelling, or None."""
     return _first(_MODALITIES, text)
+
+
+def only_modality_in(text: str) -> str | None:
+    """The modality a running text speaks of, None if it is none or more than one."""
+    text = text.lower()
+    found = [name for name, pattern in _IN_TEXT if re.search(pattern, text)]
+    return found[0] if len(found) == 1 else None
 
 
 def plane_of(text: str | None) -> str | None:

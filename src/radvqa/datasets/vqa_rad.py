@@ -35,13 +35,13 @@ CARD = Card(
     homepage="https://osf.io/89kps/",
 )
 OFFICIAL, IMAGES = "VQA_RAD Dataset Public.json", "VQA_RAD Image Folder"
-FILES = {
+FILES: dict[str, dict[str, str | None]] = {
     "official": {OFFICIAL: None},
     "mevf": {"trainset.json": "train", "testset.json": "test"},
     "huggingface": {"train.json": "train", "test.json": "test"},
 }
 TOPICS = {"PRES": "presence", "PRSE": "presence", "POS": "position", "ABN": "abnormality"}
-TOPICS |= {"ATTRIB": "attribute", "ATRIB": "attribute"}
+TOPICS |= {"ATTRIB": "attribute", "ATRIB": "attribute", "YESNO": "", "CHOICE": ""}
 # What the paper says of its pictures: single-slice head CT or MR, chest X-rays, axial abdominal CT.
 REGIONS: dict[str, dict[str, str]] = {
     "HEAD": {"region": "head", "plane": "axial"},
@@ -74,22 +74,22 @@ def rows(
     if path is None:
         raise InputError("vqa_rad needs the folder of its files", key="path")
     folder = path if path.is_dir() else path.parent
-    form = _form_of(folder) if form == "auto" else form
-    if form == "huggingface" and (validation_share or exclude_test_images):
+    which = _form_of(folder) if form == "auto" else form
+    if which == "huggingface" and (validation_share or exclude_test_images):
         raise InputError("the Hugging Face form does not say which rows share an image", key="form", file=folder)
-    records = _records(folder, form, frames, drop)
+    records = _records(folder, which, frames, drop)
     subject_of = _subjects(records)
     test_images = {r["image_name"] for *_, r in records if r["split"] == "test"} if exclude_test_images else set()
     in_train = {subject_of[r["image_name"]] for *_, r in records if r["split"] == "train"}
     moved = held_out(in_train, validation_share, seed, holdout) if validation_share else {}
-    images = _image_folder(folder, form)
+    images = _image_folder(folder, which)
     for file, row, record in records:
         if record["split"] == "train":
             if record["image_name"] in test_images:
                 drop("a training row whose image is also a test image")
                 continue
             record["split"] = moved.get(subject_of[record["image_name"]], "train")
-        subject = None if form == "huggingface" else subject_of[record["image_name"]]
+        subject = None if which == "huggingface" else subject_of[record["image_name"]]
         yield _row(file, row, record, subject, images)
 
 
