@@ -21,7 +21,7 @@ from radvqa.score.rouge import longest_common, rouge_1, rouge_2, rouge_l
 from radvqa.score.text import normalise, words
 from radvqa.score.tokens import token_f1, token_precision, token_recall
 
-TEXTUAL = [metric for metric in METRICS.values() if metric.uses == "answer"]
+TEXTUAL = [metric for metric in METRICS.values() if metric.uses == "answer" and not metric.extra]
 VOCABULARY = "the a left right lung effusions T2-weighted no yes 3.5 cm, opacity. Pleural masses &amp; (mild) is of"
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -27,12 +26,8 @@ ORDER = 4
 NUM_STATISTICS = 2 + 2 * ORDER
 """Length of the answer and of the reference, then matched and all n-grams of the answer for n = 1 .. 4."""
 
+Words = tuple[str, ...]
 _tokenise_13a = Tokenizer13a()
-
-
-@lru_cache(maxsize=CACHE)
-def _ngrams(words: tuple[str, ...]) -> Counter[tuple[str, ...]]:
-    return Counter(words[i : i + n] for n in range(1, ORDER + 1) for i in range(len(words) - n + 1))
 
 
 @lru_cache(maxsize=CACHE)
@@ -40,29 +35,43 @@ def _words_13a(text: str) -> tuple[str, ...]:
     return tuple(_tokenise_13a(text.lower().rstrip()).split())
 
 
-@lru_cache(maxsize=CACHE)
-def _most(references: tuple[tuple[str, ...], ...]) -> Counter[tuple[str, ...]]:
-    merged: Counter[tuple[str, ...]] = Counter()
-    for reference in references:
-        merged |= _ngrams(reference)
-    return merged
+def _allowed(references: tuple[Words, ...], order: int) -> dict[Words, int]:
+    """How often each n-gram of one order may be used: as often as the reference has it that has it most."""
+    most: dict[Words, int] = {}
+    for words in references:
+        counts: dict[Words, int] = {}
+        for start in range(len(words) - order + 1):
+            gram = words[start : start + order]
+            counts[gram] = counts.get(gram, 0) + 1
+        most |= {gram: count for gram, count in counts.items() if count > most.get(gram, 0)}
+    return most
 
 
-def _count(said: tuple[str, ...], wanted: tuple[tuple[str, ...], ...]) -> list[int]:
-    allowed = _most(wanted) if len(wanted) > 1 else _ngrams(wanted[0])
+def _count(said: Words, references: tuple[Words, ...]) -> tuple[int, ...]:
     length = len(said)
-    closest = min((abs(len(reference) - length), len(reference)) for reference in wanted)[1]
+    closest = min((abs(len(words) - length), len(words)) for words in references)[1]
     matched = [0] * ORDER
-    for gram, count in _ngrams(said).items():
-        if gram in allowed:
-            matched[len(gram) - 1] += min(count, allowed[gram])
-    return [length, closest, *matched, *(max(length - n, 0) for n in range(ORDER))]
+    for order in range(1, min(ORDER, length) + 1):
+        left = _allowed(references, order)
+        for start in range(length - order + 1):
+            gram = said[start : start + order]
+            if left.get(gram, 0) > 0:
+                left[gram] -= 1
+                matched[order - 1] += 1
+        if not matched[order - 1]:
+            break  # what shares no n-gram shares no longer one
+    return length, closest, *matched, *(max(length - n, 0) for n in range(ORDER))
 
 
-def bleu_statistics(answer: str, references: Sequence[str]) -> list[int] | None:
-    """int[10], what corpus BLEU is made of (see NUM_STATISTICS): summed over answers it gives the corpus value."""
+@lru_cache(maxsize=1024)
+def _statistics(answer: str, references: tuple[str, ...]) -> tuple[int, ...] | None:
     wanted = tuple(words for words in map(_words_13a, references) if words)
     return _count(_words_13a(answer), wanted) if wanted else None
+
+
+def bleu_statistics(answer: str, references: Sequence[str]) -> tuple[int, ...] | None:
+    """int[10], what corpus BLEU is made of (see NUM_STATISTICS): summed over answers it gives the corpus value."""
+    return _statistics(answer, tuple(references))
 
 
 @metric("bleu", "BLEU (sentence)", family="sacrebleu")

@@ -13,6 +13,7 @@ from typing import Any
 
 from radvqa.score.intervals import cluster_sums
 from radvqa.score.paired import holm, mcnemar, sign_flip_p
+from radvqa.score.power import detectable, num_questions
 from radvqa.score.registry import METRICS
 from radvqa.score.table import Part, Run, summary
 
@@ -26,24 +27,36 @@ def compare(part: Part) -> list[dict[str, Any]]:
 
     The interval is that of the mean difference, bootstrapped by image.
     """
-    chosen, metrics = comparisons(part.scored.runs), part.scored.metrics
-    if not chosen:
+    chosen = comparisons(part.scored.runs)
+    places = [place for place, name in enumerate(part.scored.metrics) if METRICS[name].compared]
+    if not chosen or not places:
         return []
-    first, second = (part.values[:, [pair[side] for pair in chosen]] for side in (0, 1))
+    first, second = (part.values[:, [pair[side] for pair in chosen]][:, :, places] for side in (0, 1))
     flat = (first - second).reshape(len(first), -1)
     columns = summary(flat, part, unit=False)
     p_values = sign_flip_p(cluster_sums(flat, part.codes)[0], part.settings.num_flips, part.seed)
     rows = []
-    for place, ((a, b), metric) in enumerate(itertools.product(chosen, range(len(metrics)))):
+    for place, ((a, b), metric) in enumerate(itertools.product(chosen, places)):
         if columns["n"][place]:
-            row = {"metric": metrics[metric], "slice": part.where, "a": _name(part, a), "b": _name(part, b)}
+            name = part.scored.metrics[metric]
+            row = {"metric": name, "slice": part.where, "a": _name(part, a), "b": _name(part, b)}
             row |= {"difference": columns["value"][place]}
             row |= {key: columns[key][place] for key in ("n", "num_clusters", "low", "high", "error")}
-            rows.append(row | {"p": float(p_values[place]), "test": "permutation"})
-            if METRICS[metrics[metric]].binary:
+            rows.append(row | {"p": float(p_values[place]), "test": "permutation"} | _power(row))
+            if METRICS[name].binary:
                 found = mcnemar(part.values[:, a, metric], part.values[:, b, metric])
                 rows.append(row | {"p": found.p, "test": "mcnemar"})
     return rows
+
+
+def _power(row: dict[str, Any]) -> dict[str, Any]:
+    """detectable: the difference these questions show in four of five runs; num_needed: questions that would show
+    the difference that was found."""
+    if not row["error"]:
+        return {"detectable": None, "num_needed": None}
+    found, n = row["difference"], row["n"]
+    needed = num_questions(found, error=row["error"], n=n) if abs(found) > 1e-12 else None
+    return {"detectable": detectable(row["error"]), "num_needed": needed}
 
 
 def _name(part: Part, run: int) -> dict[str, str]:

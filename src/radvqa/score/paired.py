@@ -57,7 +57,9 @@ def sign_flip_p(sums: np.ndarray, num_draws: int = 10_000, seed: int | list[int]
     if len(sums) <= EXACT:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(sums)))).reshape(2 ** len(sums), len(sums))
         return _as_far(signs @ sums, seen, tie) / len(signs)
-    further = sum(_as_far(signs @ sums, seen, tie) for signs in _signs(len(sums), num_draws, seed))
+    further = np.zeros(sums.shape[1])
+    for signs in _signs(len(sums), num_draws, seed):
+        further += _as_far(signs @ sums, seen, tie)
     return (1 + further) / (1 + num_draws)
 
 

@@ -39,8 +39,17 @@ class Metric:
     """Only 0 and 1 come out, so that McNemar's test applies."""
     family: str
     """Whose definition it is: radvqa, rouge-score, sacrebleu, nltk, LLaVA-Med, MultiMedEval, MedVInT ..."""
+    extra: bool
+    """Needs a package of its own and is computed only when it is asked for by name."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is tested between runs and printed for every slice; the definitions of other evaluations are
+        printed over all questions and by kind, to stand beside what those evaluations published."""
+        return self.family in OWN
 
 
+OWN = ("radvqa", "rouge-score", "sacrebleu", "nltk")
 METRICS: dict[str, Metric] = {}
 
 
@@ -52,13 +61,14 @@ def metric(
     uses: str = "answer",
     binary: bool = False,
     family: str = "radvqa",
+    extra: bool = False,
 ) -> Callable[[Function], Function]:
     """Register the function below under a name."""
 
     def register(function: Function) -> Function:
         assert name not in METRICS, f"two metrics are called {name}"
         assert uses in USES and all(kind in KINDS for kind in kinds)
-        METRICS[name] = Metric(name, function, title, tuple(kinds), uses, binary, family)
+        METRICS[name] = Metric(name, function, title, tuple(kinds), uses, binary, family, extra)
         return function
 
     return register

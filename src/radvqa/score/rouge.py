@@ -13,7 +13,6 @@ a silent 0 there), and ROUGE-2 of a one-word reference is 0 even for the right a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -54,12 +53,11 @@ def rouge_2(answer: str, references: Sequence[str]) -> float | None:
     """F1 of the neighbouring pairs of words in common."""
     said = _pairs(rouge_words(answer))
     wanted = [_pairs(w) for w in map(rouge_words, references) if w]
-    return best([_f1((said & w).total(), said.total(), w.total()) for w in wanted])
+    return best([_f1(overlap(said, w), len(said), len(w)) for w in wanted])
 
 
-@lru_cache(maxsize=CACHE)
-def _pairs(tokens: tuple[str, ...]) -> Counter[tuple[str, str]]:
-    return Counter(pairwise(tokens))
+def _pairs(tokens: tuple[str, ...]) -> list[tuple[str, str]]:
+    return list(pairwise(tokens))
 
 
 @metric("rougeL", "ROUGE-L", family="rouge-score")

@@ -17,35 +17,17 @@ import numpy as np
 import polars as pl
 
 from radvqa.errors import InputError
-from radvqa.sample import KINDS, Corpus
+from radvqa.sample import Corpus
 from radvqa.score.bleu import NUM_STATISTICS
 from radvqa.score.compare import MAJORITY, adjust, compare
 from radvqa.score.compare import SLICES as COMPARED
-from radvqa.score.majority import ANSWER_RULE, majority_answers
+from radvqa.score.frame import questions_of, read_frame
+from radvqa.score.majority import ANSWER_RULE, best_letter, majority_answers
 from radvqa.score.per_question import score_rows
 from radvqa.score.registry import METRICS, Metric
-from radvqa.score.table import SLICES, Scored, Settings, means, parts, run_order
+from radvqa.score.table import Scored, Settings, means, parts, run_order
 from radvqa.score.warn import find_warnings
 from radvqa.stage import path_hash, writing
-
-CLUSTERS = ("image", "subject")
-REQUIRED: dict[str, Any] = {
-    "id": pl.String,
-    "kind": pl.String,
-    "question": pl.String,
-    "answers": pl.List(pl.String),
-    "answer": pl.String,
-}
-OPTIONAL: dict[str, Any] = {
-    "arm": pl.String,
-    "control": pl.String,
-    "image": pl.String,
-    "subject": pl.String,
-    "choices": pl.List(pl.String),
-    "findings": pl.List(pl.String),
-    **{field: pl.String for field in SLICES if field not in ("kind", "findings")},
-}
-DEFAULTS = {"arm": "model", "control": "none"}
 
 
 def score_predictions(
@@ -61,13 +43,13 @@ def score_predictions(
 
     predictions: the schema of predictions.parquet; id, kind, question, answers and answer are needed. A null answer is
     unscored, an empty one wrong. train_answers: question, kind, topic, answers of the train split, for the majority
-    answer and for label lists; None leaves these out. metrics: names from METRICS, all by default. cluster: image or
+    answer and for label lists; None leaves these out. metrics: names from METRICS, by default all that need no extra package. cluster: image or
     subject; where it is null the other one, else the question itself.
     Returns scores (id, arm, control, a column a metric, null = unscored) and the content of scores.json.
     Raises InputError for a missing column, an unknown kind, or a question answered twice in one run.
     """
     chosen = _chosen(metrics)
-    frame = _read(predictions, cluster)
+    frame = read_frame(predictions, cluster)
     labels = _labels(train_answers)
     chosen = [metric for metric in chosen if metric.uses != "labels" or labels]
     if not {"options", "option_logprobs"} <= set(frame.columns) or not frame["options"].list.len().sum():
@@ -76,7 +58,7 @@ def score_predictions(
     scores = frame.select("id", "arm", "control").with_columns(
         pl.Series(metric.name, values[:, place], nan_to_null=True) for place, metric in enumerate(chosen)
     )
-    questions, codes = _questions(frame)
+    questions, codes = questions_of(frame)
     answered = _with_majority(frame, values, statistics, codes, questions, train_answers, chosen, labels)
     scored = _scored(questions, chosen, *answered)
     settings = Settings(num_draws=num_draws, seed=seed)
@@ -87,7 +69,9 @@ def score_predictions(
         "metrics": [row for row in rows if _run(row) != MAJORITY],
         "paired": pairs,
         "majority": [_majority_row(row) for row in rows if _run(row) == MAJORITY and row["n"]],
+        "constant_letter": best_letter(questions, num_draws, seed),
         "warnings": find_warnings(frame, rows, pairs, num_left_out),
+        "about": {metric.name: _about(metric) for metric in chosen},
         "settings": {"cluster": cluster, "num_draws": num_draws, "num_flips": settings.num_flips, "seed": seed},
     }
     return scores, found
@@ -116,15 +100,32 @@ def write_scores(
         if not file.is_file():
             raise InputError("no such predictions", file=file, fix="make them with `radvqa predict`")
     frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
-    train = train_answers(corpora)
-    config = {"metrics": metrics and list(metrics), "cluster": cluster, "num_draws": num_draws, "seed": seed}
     if inputs is None:
         inputs = {str(file): path_hash(file) for file in files}
         inputs |= {str(folder): path_hash(Path(folder) / "questions.parquet") for folder in corpora}
-    with writing(Path(out), config, inputs) as partial:
-        scores, found = score_predictions(
-            frame, train, metrics=metrics, cluster=cluster, num_draws=num_draws, seed=seed
-        )
+    settings: dict[str, Any] = {"metrics": metrics, "cluster": cluster, "num_draws": num_draws, "seed": seed}
+    return write_tables(frame, train_answers(corpora), out, inputs, **settings)
+
+
+def write_tables(
+    predictions: pl.DataFrame,
+    train: pl.DataFrame | None,
+    out: str | Path,
+    inputs: dict[str, str],
+    *,
+    more: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    **settings: Any,
+) -> dict[str, Any]:
+    """`score_predictions` into the folder `out`: scores.parquet, scores.json, stage.json. Returns the tables.
+
+    more: further keys of scores.json. warnings: said after those on controls, which come first.
+    """
+    with writing(
+        Path(out), {**settings, "metrics": settings["metrics"] and list(settings["metrics"])}, inputs
+    ) as partial:
+        scores, found = score_predictions(predictions, train, **settings)
+        found |= {"warnings": [*found["warnings"], *warnings], **(more or {})}
         scores.write_parquet(partial / "scores.parquet")
         (partial / "scores.json").write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return found
@@ -142,43 +143,7 @@ def _chosen(names: Sequence[str] | None) -> list[Metric]:
     for name in names or ():
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}", key="metrics", fix="use " + ", ".join(METRICS))
-    return [METRICS[name] for name in METRICS if names is None or name in names]
-
-
-def _read(predictions: pl.DataFrame, cluster: str) -> pl.DataFrame:
-    """The predictions checked, completed and sorted, with a column `cluster`."""
-    if cluster not in CLUSTERS:
-        raise InputError(f"cannot cluster by {cluster!r}", key="cluster", fix="use " + " or ".join(CLUSTERS))
-    for name in REQUIRED:
-        if name not in predictions.columns:
-            raise InputError("this column is missing", key=name, fix="predictions need " + ", ".join(REQUIRED))
-    if predictions.is_empty():
-        raise InputError("there is no prediction to score", fix="check the split and the question filter")
-    missing = [name for name in OPTIONAL if name not in predictions.columns]
-    frame = predictions.with_columns(pl.lit(DEFAULTS.get(name), OPTIONAL[name]).alias(name) for name in missing)
-    frame = frame.with_columns(pl.col(name).cast(kind) for name, kind in (REQUIRED | OPTIONAL).items())
-    first, second = (cluster, *(name for name in CLUSTERS if name != cluster))
-    frame = frame.with_columns(pl.coalesce(first, second, "id").alias("cluster")).sort("arm", "control", "id")
-    wrong = frame.filter(~pl.col("kind").is_in(KINDS))
-    if len(wrong):
-        raise InputError(f"kind is {wrong['kind'][0]!r}", row=wrong["id"][0], key="kind", fix="use " + ", ".join(KINDS))
-    twice = frame.filter(pl.struct("id", "arm", "control").is_duplicated())
-    if len(twice):
-        run = f"{twice['arm'][0]} / {twice['control'][0]}"
-        raise InputError(f"answered twice in one run ({run})", row=twice["id"][0], key="id", fix="give each run a name")
-    return frame
-
-
-def _questions(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
-    """One row a question, sorted by id, and the place of each prediction's question."""
-    columns = ("id", "cluster", "question", "answers", "choices", *SLICES)
-    questions = frame.select(columns).unique("id", keep="first", maintain_order=True).sort("id")
-    other = frame.join(questions.select("id", pl.col("question").alias("first")), on="id", how="left")
-    other = other.filter(pl.col("question") != pl.col("first"))
-    if len(other):
-        raise InputError("two runs ask different questions under this id", row=other["id"][0], key="question")
-    places = dict(zip(questions["id"], range(len(questions))))
-    return questions, np.array([places[name] for name in frame["id"]], dtype=np.int64)
+    return [METRICS[name] for name in METRICS if (name in names if names else not METRICS[name].extra)]
 
 
 def _with_majority(
@@ -227,6 +192,10 @@ def _labels(train: pl.DataFrame | None) -> tuple[str, ...]:
     if train is None:
         return ()
     return tuple(sorted(set(train["answers"].list.first().drop_nulls())))
+
+
+def _about(metric: Metric) -> dict[str, Any]:
+    return {"title": metric.title, "family": metric.family, "compared": metric.compared, "kinds": list(metric.kinds)}
 
 
 def _run(row: dict[str, Any]) -> tuple[str, str]:

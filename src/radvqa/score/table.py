@@ -112,18 +112,19 @@ def run_order(run: Run) -> tuple[int, str, str]:
 
 def means(part: Part) -> list[dict[str, Any]]:
     """A row for each run and metric that applies to a question of the slice, corpus BLEU last."""
-    flat = part.values.reshape(len(part.values), -1)
+    whole = {*part.where} <= {"kind"}
+    places = [place for place, name in enumerate(part.scored.metrics) if whole or METRICS[name].compared]
+    names = [part.scored.metrics[place] for place in places]
+    applies = [np.isin(part.kinds, METRICS[name].kinds) for name in names]
+    flat = part.values[:, :, places].reshape(len(part.values), -1)
     columns = summary(flat, part, unit=True)
-    applies = [np.isin(part.kinds, METRICS[name].kinds) for name in part.scored.metrics]
     rows = []
-    for place, (run, metric) in enumerate(itertools.product(range(len(part.scored.runs)), range(len(applies)))):
+    for place, (run, metric) in enumerate(itertools.product(range(len(part.scored.runs)), range(len(names)))):
         num_questions = int((applies[metric] & part.asked[:, run]).sum())
         if num_questions:
-            row = _heading(part, run, part.scored.metrics[metric]) | {
-                key: found[place] for key, found in columns.items()
-            }
+            row = _heading(part, run, names[metric]) | {key: found[place] for key, found in columns.items()}
             rows.append(row | {"num_unscored": num_questions - row["n"], "sd": _spread(flat[:, place])})
-    return rows + (_corpus_bleu(part) if "bleu" in part.scored.metrics else [])
+    return rows + (_corpus_bleu(part) if "bleu" in names else [])
 
 
 def summary(flat: np.ndarray, part: Part, unit: bool) -> dict[str, list[Any]]:

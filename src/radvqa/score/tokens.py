@@ -11,19 +11,20 @@ reference it is highest for.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from radvqa.score.registry import best, metric
 from radvqa.score.text import words
 
 
-def overlap(said: Sequence[str], wanted: Sequence[str]) -> int:
+def overlap(said: Sequence[Hashable], wanted: Sequence[Hashable]) -> int:
     """Words in common, each as often as it stands in both."""
-    left = Counter(wanted)
+    left: dict[Hashable, int] = {}
+    for word in wanted:
+        left[word] = left.get(word, 0) + 1
     common = 0
     for word in said:
-        if left[word] > 0:
+        if left.get(word, 0) > 0:
             left[word] -= 1
             common += 1
     return common
