@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,10 @@ class Box:
     y: float
     width: float
     height: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.x, self.y, self.width, self.height))) or min(self.width, self.height) < 0:
+            raise InputError(f"the box of {self.label!r} has no place or size", key="boxes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +206,8 @@ class CorpusWriter:
                 sample = replace(sample, image=self._store(picture))
             except InputError as error:
                 raise InputError(error.found, file=error.file, row=sample.id, key="image", fix=error.fix) from error
+        self._rows.append(_checked(to_row(sample)))
         self._ids.add(sample.id)
-        self._rows.append(to_row(sample))
         for name, counter in self._counts.items():
             counter[getattr(sample, name) or "unknown"] += 1
         if len(self._rows) >= self.ROWS:
@@ -216,7 +221,9 @@ class CorpusWriter:
     def _store(self, picture: Path | bytes | Image.Image) -> str:
         if isinstance(picture, Path) and picture in self._key_of_file:
             return self._key_of_file[picture]
-        if isinstance(picture, bytes) and picture is self._last[0]:  # the questions of one picture come one after the other
+        if (
+            isinstance(picture, bytes) and picture is self._last[0]
+        ):  # the questions of one picture come one after the other
             return self._last[1]
         rgb, data = read_picture(picture)
         key = picture_key(rgb)
@@ -282,6 +289,19 @@ class CorpusWriter:
 def _replaceable(folder: Path) -> bool:
     """Whether an import may take the folder's place: a corpus, or an empty folder, is; a user's other folder is not."""
     return folder.is_dir() and ((folder / "questions.parquet").is_file() or not any(folder.iterdir()))
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, if all its text can be written: half of a surrogate pair, which JSON can hold, cannot."""
+    for name, value in row.items():
+        for text in value if isinstance(value, (list, tuple)) else (value,):
+            text = text["label"] if isinstance(text, dict) else text
+            if isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError as error:
+                    raise InputError("text that is not valid Unicode", row=ascii(row["id"]), key=name) from error
+    return row
 
 
 class Corpus:

@@ -174,7 +174,7 @@ class Columns:
                 Box(label=str(box["label"]), **{key: float(box[key]) for key in ("x", "y", "width", "height")})
                 for box in value or ()
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError) as error:  # InputError, of a box without a place, is one too
             fix = "a box has label, x, y, width and height"
             raise InputError(
                 "not a list of boxes", file=self.file, row=row, key=self.column["boxes"], fix=fix
@@ -183,12 +183,15 @@ class Columns:
     def mask(self, row: int, record: Record) -> bytes | None:
         """A PNG as bytes, or as base64 text."""
         value = record.get(self.column["mask"])
-        if value is None or value == "" or isinstance(value, bytes):
-            return value or None
+        if value is None or value == "":
+            return None
         try:
-            return base64.b64decode(value, validate=True)
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise InputError("not a PNG in base64", file=self.file, row=row, key=self.column["mask"]) from error
+            data = value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            data = b""
+        if not data.startswith(b"\x89PNG"):
+            raise InputError("not a PNG, as bytes or in base64", file=self.file, row=row, key=self.column["mask"])
+        return data
 
     def extra(self, row: int, record: Record) -> dict[str, Any]:
         """The `extra` column if there is one, and every plain value of a column that is no field."""

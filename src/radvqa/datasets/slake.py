@@ -139,7 +139,7 @@ def _boxes(file: Path) -> tuple[Box, ...]:
             for entry in found
             for label, (x, y, width, height) in entry.items()
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:  # InputError, of a box without a place, is one too
         raise InputError("expected a list of {label: [x, y, width, height]}", file=file) from error
 
 
