@@ -5,7 +5,8 @@
 A real PaliGemma (SigLIP tower, projector, Gemma) of 2.3 M parameters, in three steps:
   1. a byte-fallback BPE tokenizer on the phantoms' words and a list of common words of radiology;
   2. the tower alone, to name the structure under each patch (a linear head that is thrown away afterwards);
-  3. the whole model, to write captions and answer open questions. It never sees a yes/no question: like the big
+  3. the whole model, to write captions and answer open questions: first one row a picture with all its texts behind
+     it (several times cheaper), then under PaliGemma's own prefix mask. It never sees a yes/no question: like the big
      generalists it starts from descriptions, and what radiologists ask is left to be learned.
 Its phantoms come from seed 1,000,003 and are never shown again: recipes use other seeds.
 """
@@ -38,7 +39,7 @@ from radvqa.phantom import FINDINGS, STRUCTURES, captions, layout, phantoms, que
 from radvqa.pixels import PixelFormat
 from radvqa.prompt import prompt, sample_prompt, sample_target
 from radvqa.recipe import Stage, TrainSource
-from radvqa.train import Item, Stepper
+from radvqa.train import Item, Stepper, make_batch, make_image_first
 
 SEED, IMAGE_PX, PATCH_PX, WIDTH, VOCABULARY = 1_000_003, 120, 10, 128, 2304
 GRID = IMAGE_PX // PATCH_PX
@@ -48,7 +49,9 @@ WORDS = (Path(__file__).parent / "radvqa_tiny_words.txt").read_text().split()
 def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """Lower-case BPE: what it has no word for becomes bytes, so nothing is unknown."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace(" ", "▁")]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"▁?[a-z]+|▁?[0-9]|\n|▁|[^▁a-z0-9\n]"), "isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     special = ["<pad>", "<eos>", "<bos>", "<unk>", *[f"<0x{i:02X}>" for i in range(256)], "\n"]
@@ -97,7 +100,9 @@ class Study:
         self.labels = np.zeros((num, GRID, GRID), np.int64)
         self.texts: list[list[tuple[str, str]]] = []
         for i, phantom in enumerate(track(phantoms(SEED, range(num), num_workers=2), "phantoms", total=num)):
-            self.pictures[i] = np.asarray(Image.fromarray(phantom.image).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
+            self.pictures[i] = np.asarray(
+                Image.fromarray(phantom.image).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC)
+            )
             self.labels[i] = layout(phantom, GRID)
             self.texts.append(self._said(phantom, i))
 
@@ -143,37 +148,51 @@ def train_tower(network: PaliGemmaForConditionalGeneration, study: Study, epochs
             print(f"tower {step}/{steps} loss {loss.item():.3f} right {right.float().mean():.3f} on lesions {right[lesion].float().mean():.3f} {time.time() - start:.0f} s", flush=True)  # fmt: skip
 
 
-def train_whole(model: VQAModel, study: Study, epochs: float, lr: float) -> None:
-    """Captions, open and choice questions, `detect X`: every weight, the loop of radvqa itself."""
+def train_whole(
+    model: VQAModel, study: Study, layout_name: str, num: int, texts: int, epochs: float, lr: float
+) -> None:
+    """Captions, open and choice questions, `detect X` on `num` phantoms: every weight, the loop of radvqa itself."""
     items = []
-    for i, said in enumerate(study.texts):
-        for k, (asked, told) in enumerate(said):
+    for i, said in enumerate(study.texts[:num]):
+        for k, (asked, told) in enumerate(said[:texts] if layout_name == "image-first" else said[-texts:]):
             items.append(Item(f"{i}-{k}", str(i), encode(model.tokenizer, model.family.num_image_tokens, asked, told)))
-    stage = Stage(name="tiny", data=(TrainSource(corpus="phantom"),), epochs=epochs, batch_size=64, lr=lr, schedule="cosine", warmup_steps=100, weight_decay=0.02)  # fmt: skip
+    size = 16 * texts if layout_name == "image-first" else 64
+    stage = Stage(
+        name="tiny", data=(TrainSource(corpus="phantom"),), epochs=epochs, batch_size=size, questions_per_image=texts, lr=lr,
+        schedule="cosine", warmup_steps=100, weight_decay=0.02,
+    )  # fmt: skip
     model.network.requires_grad_(True)
-    stepper = Stepper(model, items, study, stage, SEED)  # type: ignore[arg-type]
-    start = time.time()
+    build = make_image_first if layout_name == "image-first" else make_batch
+    stepper = Stepper(model, items, study, stage, SEED, build)  # type: ignore[arg-type]
+    start, recent = time.time(), []
     for step in range(stepper.num_steps):
         row = stepper.step(step)
-        if step % 50 == 0 or step == stepper.num_steps - 1:
-            print(f"whole {step}/{stepper.num_steps} loss {row['loss']:.3f} {row['questions_per_s']:.0f} questions/s {time.time() - start:.0f} s", flush=True)  # fmt: skip
+        recent = [*recent[-24:], row["loss"]]
+        if step % 25 == 0 or step == stepper.num_steps - 1:
+            print(f"{layout_name} {step}/{stepper.num_steps} loss {np.mean(recent):.3f} {row['questions_per_s']:.0f} questions/s {time.time() - start:.0f} s", flush=True)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=16_000)
-    parser.add_argument("--tower-epochs", type=float, default=2)
-    parser.add_argument("--epochs", type=float, default=1)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--tower-epochs", type=float, default=1.5)
+    parser.add_argument("--epochs", type=float, default=1.5, help="of the image-first layout, over all phantoms")
+    parser.add_argument("--prefix-images", type=int, default=6_000, help="phantoms of the prefix layout, one epoch")
     options = parser.parse_args()
     torch.manual_seed(SEED)
-    processor = SiglipImageProcessor(size={"height": IMAGE_PX, "width": IMAGE_PX}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    processor = SiglipImageProcessor(
+        size={"height": IMAGE_PX, "width": IMAGE_PX}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
     processor.image_seq_length = GRID * GRID
     form = PixelFormat.of(processor, IMAGE_PX)
     study = Study(options.images, form)
     texts = [text for said in study.texts[:4000] for pair in said for text in pair]
-    texts += [prompt(s.question) for p in phantoms(SEED, range(500), num_workers=0) for s in questions(p)] + 20 * WORDS + 20 * [" " + w for w in WORDS]
+    texts += (
+        [prompt(s.question) for p in phantoms(SEED, range(500), num_workers=0) for s in questions(p)]
+        + 20 * WORDS
+        + 20 * [" " + w for w in WORDS]
+    )
     tokenizer = make_tokenizer(texts)
     wrapped = PaliGemmaProcessor(image_processor=processor, tokenizer=tokenizer)
     network = make_network(tokenizer.convert_tokens_to_ids("<image>"))
@@ -181,9 +200,13 @@ def main() -> None:
     print(f"{sum(p.numel() for p in network.parameters()):,} parameters, {len(tokenizer)} tokens")
     train_tower(network, study, options.tower_epochs)
     model = VQAModel("radvqa-tiny", network, PaliGemma(network.config), tokenizer, processor, form)
-    train_whole(model, study, options.epochs, options.lr)
-    network.eval().save_pretrained(options.out)
-    wrapped.save_pretrained(options.out)
+    for layout_name, num, texts, epochs, lr in (
+        ("image-first", options.images, 8, options.epochs, 1e-3),
+        ("prefix", options.prefix_images, 4, 1, 5e-4),
+    ):
+        train_whole(model, study, layout_name, num, texts, epochs, lr)
+        network.eval().save_pretrained(options.out)
+        wrapped.save_pretrained(options.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from PIL import Image
 from tiny import tiny_network, tiny_tokenizer
 from transformers import AutoTokenizer, PaliGemmaProcessor, SiglipImageProcessor
 
-from radvqa.batch import IGNORED, collate, encode, prefix_mask
+from radvqa.batch import IGNORED, collate, collate_image_first, encode, prefix_mask
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma
 from radvqa.prompt import prompt, sample_prompt, sample_target
@@ -172,3 +172,21 @@ def test_choices_are_worded_with_letters_and_unknown_styles_are_refused():
     assert prompt("Which?", style="plain") == "Which?"
     with pytest.raises(InputError, match="unknown prompt style 'x'; use paligemma or plain"):
         prompt("Which?", style="x")
+
+
+def test_image_first_equals_each_question_alone_under_the_same_mask(tokenizer, network, family):
+    """Two pictures, three questions and one: the losses of a row are those of its questions asked one by one."""
+    asked = [
+        [("is there a mass?", "no"), ("what organ?", "left lung"), ("where?", "liver")],
+        [("is there a mass?", "yes")],
+    ]
+    groups = [[encode(tokenizer, 4, p, a) for p, a in some] for some in asked]
+    pixels = torch.randn(2, 3, 28, 28)
+    together = collate_image_first(groups, 4, pixels, tokenizer.pad_token_id)
+    logits = logits_of(network, family, together)
+    for i, group in enumerate(groups):
+        for number, question in enumerate(group, start=1):
+            alone = collate_image_first([[question]], 4, pixels[i : i + 1], tokenizer.pad_token_id)
+            expected = logits_of(network, family, alone)[0, 4:]
+            assert torch.allclose(logits[i, together.owner[i] == number], expected, atol=1e-5)
+    assert together.num_supervised == sum(q.num_supervised for group in groups for q in group)

@@ -120,3 +120,62 @@ def collate(
         position_ids=real.long().cumsum(1).clamp(min=1),
         labels=torch.where(causal, ids, IGNORED),
     )
+
+
+@dataclass(frozen=True)
+class ImageFirstBatch(Batch):
+    """Rows are pictures, each with all its questions behind it: `image | bos q1 a1 eos | bos q2 a2 eos | ...`.
+
+    The picture sees itself only, a question sees the picture and, causally, itself, and its positions go on from the
+    picture's. One pass over the picture serves all its questions. For PaliGemma this is another mask than the prefix
+    layout: what is trained under it must be answered under it, or be trained further under the prefix layout.
+    """
+
+    owner: torch.Tensor
+    """int[B, L]: 0 the picture, 1, 2, ... its questions, -1 padding."""
+
+    def attention_mask(self) -> torch.Tensor:
+        """bool[B, 1, L, L]: key of the picture, or of the same question and not later."""
+        order = torch.arange(self.owner.shape[1], device=self.owner.device)
+        same = self.owner[:, None, :] == self.owner[:, :, None]
+        allowed = (self.owner[:, None, :] == 0) | (same & (order[None, :] <= order[:, None]))
+        return (allowed & self.real[:, None, :])[:, None]
+
+
+def collate_image_first(
+    groups: Sequence[Sequence[Encoded]], num_image_tokens: int, pixels: torch.Tensor, pad_token_id: int
+) -> ImageFirstBatch:
+    """One row a picture: `groups[i]` are the questions of picture i, each encoded with its own image tokens in front."""
+    rows: list[dict[str, list[int]]] = []
+    for group in groups:
+        image = list(group[0].ids[:num_image_tokens])
+        row = {
+            "ids": image,
+            "owner": [0] * len(image),
+            "position": list(range(1, len(image) + 1)),
+            "causal": [0] * len(image),
+        }
+        for number, question in enumerate(group, start=1):
+            text = question.ids[num_image_tokens:]
+            num_prefix = question.num_prefix - num_image_tokens
+            row["ids"] += text
+            row["owner"] += [number] * len(text)
+            row["position"] += range(num_image_tokens + 1, num_image_tokens + 1 + len(text))
+            row["causal"] += [0] * num_prefix + [1] * (len(text) - num_prefix)
+        rows.append(row)
+    length = max(len(row["ids"]) for row in rows)
+
+    def padded(name: str, fill: int) -> torch.Tensor:
+        return torch.tensor([row[name] + [fill] * (length - len(row[name])) for row in rows])
+
+    ids, owner, causal = padded("ids", pad_token_id), padded("owner", -1), padded("causal", 0).bool()
+    return ImageFirstBatch(
+        pixels=pixels,
+        image_of_row=torch.arange(len(rows)),
+        ids=ids,
+        real=owner >= 0,
+        causal=causal,
+        position_ids=padded("position", 1),
+        labels=torch.where(causal, ids, IGNORED),
+        owner=owner,
+    )

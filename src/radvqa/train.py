@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from radvqa.batch import IGNORED, Batch, Encoded, collate, encode
+from radvqa.batch import IGNORED, Batch, Encoded, collate, collate_image_first, encode
 from radvqa.errors import InputError
 from radvqa.model import VQAModel, adapt, load, num_trainable, resume_adapter, save_adapter
 from radvqa.pixels import PixelStore, augment
@@ -106,8 +106,17 @@ def learning_rate(stage: Stage, step: int, num_steps: int) -> float:
 class Stepper:
     """Everything that one optimizer step needs; `step(i)` is a function of the weights, the seed and i."""
 
-    def __init__(self, model: VQAModel, items: Sequence[Item], store: PixelStore, stage: Stage, seed: int) -> None:
+    def __init__(
+        self,
+        model: VQAModel,
+        items: Sequence[Item],
+        store: PixelStore,
+        stage: Stage,
+        seed: int,
+        build: Callable[[VQAModel, PixelStore, Sequence[Item]], Batch] | None = None,
+    ) -> None:
         self.model, self.items, self.store, self.stage, self.seed = model, items, store, stage, seed
+        self.build = build or make_batch
         self.accelerator = Accelerator()
         parameters = [p for p in model.network.parameters() if p.requires_grad]
         fused = model.device.type == "cuda"
@@ -137,7 +146,7 @@ class Stepper:
         self.model.network.train()
         start = time.perf_counter()
         micro = self.batches(step)
-        batches = [make_batch(self.model, self.store, items) for items in micro]
+        batches = [self.build(self.model, self.store, items) for items in micro]
         wait_s = time.perf_counter() - start
         tokens = sum(batch.num_supervised for batch in batches)
         total = 0.0
@@ -188,7 +197,7 @@ class Stepper:
         self.model.network.eval()
         total, tokens = 0.0, 0
         for i in range(0, len(items), self.stage.batch_size):
-            batch = make_batch(self.model, self.store, items[i : i + self.stage.batch_size])
+            batch = self.build(self.model, self.store, items[i : i + self.stage.batch_size])
             total += float(self.loss(batch.to(self.model.device, self.model.dtype)))
             tokens += batch.num_supervised
         return total / tokens
@@ -200,6 +209,15 @@ def make_batch(model: VQAModel, store: PixelStore, items: Sequence[Item]) -> Bat
     place = {key: i for i, key in enumerate(keys)}
     rows, images = [item.encoded for item in items], [place[item.image] for item in items]
     return collate(rows, images, store.batch(keys), model.tokenizer.pad_token_id)
+
+
+def make_image_first(model: VQAModel, store: PixelStore, items: Sequence[Item]) -> Batch:
+    """Questions to one row a picture (see ImageFirstBatch)."""
+    groups: dict[str, list[Encoded]] = {}
+    for item in items:
+        groups.setdefault(item.image, []).append(item.encoded)
+    pixels, num = store.batch(list(groups)), model.family.num_image_tokens
+    return collate_image_first(list(groups.values()), num, pixels, model.tokenizer.pad_token_id)
 
 
 # ---------------------------------------------------------------- one stage
