@@ -20,6 +20,8 @@ from scipy import stats
 
 BLOCK = 4_000_000
 """Weights held at once (8 bytes each)."""
+CACHED = 50_000
+"""Weights counted at once: what fits into a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ def _weights(num_clusters: int, num_draws: int, rng: np.random.Generator) -> Ite
     """Blocks float[b, C] of how often each cluster is drawn; every row sums to C."""
     size = max(1, min(num_draws, BLOCK // num_clusters))
     for start in range(0, num_draws, size):
-        number = min(size, num_draws - start)
-        drawn = rng.integers(0, num_clusters, size=(number, num_clusters))
-        drawn += np.arange(number)[:, None] * num_clusters
-        yield np.bincount(drawn.ravel(), minlength=number * num_clusters).reshape(number, -1).astype(np.float64)
+        weights = np.empty((min(size, num_draws - start), num_clusters))
+        # a few clusters: many draws counted in one pass; many: a draw at a time, which stays within the cache
+        together = max(1, CACHED // num_clusters)
+        for row in range(0, len(weights), together):
+            part = weights[row : row + together]
+            drawn = rng.integers(0, num_clusters, size=part.shape)
+            if len(part) > 1:
+                drawn += np.arange(len(part))[:, None] * num_clusters
+            part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
+        yield weights
 
 
 def bootstrap_totals(sums: np.ndarray, num_draws: int, seed: int | list[int]) -> np.ndarray:

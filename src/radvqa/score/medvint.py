@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from radvqa.score.registry import metric
+from radvqa.score.rouge import bits_of, common_with
 from radvqa.score.text import CACHE, normalise
 
 
@@ -37,24 +38,29 @@ def nearest_label(said: str, labels: tuple[str, ...]) -> str | None:
     """The normalised label with the highest difflib ratio to a normalised answer, the first in the alphabet of several;
     None where nothing is alike.
 
-    The ratio is at most 2 x shared letters / all letters (difflib's own quick_ratio), which is found for all labels at
-    once; labels are then compared in the order of that bound until none can be better.
+    The ratio is 2 x matched / all letters, and what difflib matches is a common subsequence, which is no longer than
+    the longest one nor than the letters in common. The two bounds leave few labels to compare.
     """
     names, letters, counts = _label_letters(labels)
     if said in names or not said:
         return said or None
     own = np.array([said.count(letter) for letter in letters])
-    bound = 2 * np.minimum(counts, own).sum(axis=1) / (counts.sum(axis=1) + len(said))
+    sizes = counts.sum(axis=1) + len(said)
+    bound = 2.0 * np.minimum(counts, own).sum(axis=1) / sizes
     matcher = SequenceMatcher(None, autojunk=False)
     matcher.set_seq2(said)
+    places = bits_of(said)
     highest, nearest = 0.0, None
     for place in np.lexsort((np.arange(len(names)), -bound)):
+        name = names[place]
         if bound[place] < highest or bound[place] == 0:
             break
-        matcher.set_seq1(names[place])
+        if 2.0 * common_with(name, places, len(said)) / sizes[place] < highest:
+            continue
+        matcher.set_seq1(name)
         ratio = matcher.ratio()
-        if ratio > highest or (ratio == highest and nearest is not None and names[place] < nearest):
-            highest, nearest = ratio, names[place]
+        if ratio > highest or (ratio == highest and nearest is not None and name < nearest):
+            highest, nearest = ratio, name
     return nearest
 
 

@@ -13,7 +13,7 @@ a silent 0 there), and ROUGE-2 of a one-word reference is 0 even for the right a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -68,19 +68,27 @@ def rouge_l(answer: str, references: Sequence[str]) -> float | None:
 
 
 def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the table at a time in the bits of one integer.
+    """Length of the longest common subsequence."""
+    return common_with(first, bits_of(second), len(second))
 
-    Crochemore et al. 2001, "A fast and practical bit-vector algorithm for the longest common subsequence problem".
-    """
-    if len(first) < len(second):
-        first, second = second, first
+
+def bits_of(items: Sequence[str]) -> dict[str, int]:
+    """Where each item stands, as the bits of an integer."""
     places: dict[str, int] = {}
-    for place, word in enumerate(second):
-        places[word] = places.get(word, 0) | (1 << place)
-    full = (1 << len(second)) - 1
-    row = full
-    for word in first:
-        matched = row & places.get(word, 0)
+    for place, item in enumerate(items):
+        places[item] = places.get(item, 0) | (1 << place)
+    return places
+
+
+def common_with(items: Sequence[str], places: Mapping[str, int], length: int) -> int:
+    """Longest common subsequence of `items` with a sequence of this length and these `bits_of`.
+
+    A row of the table at a time in the bits of one integer; Crochemore et al. 2001, "A fast and practical bit-vector
+    algorithm for the longest common subsequence problem".
+    """
+    row = full = (1 << length) - 1
+    for item in items:
+        matched = row & places.get(item, 0)
         if matched:
             row = ((row + matched) | (row - matched)) & full
-    return len(second) - row.bit_count()
+    return length - row.bit_count()

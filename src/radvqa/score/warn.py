@@ -49,9 +49,14 @@ def _not_above(means: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list
                 full, blind = (values[side["arm"], side["control"], metric, *where.values()] for side in (a, b))
                 found.append(
                     f"{a['arm']}: the full score is not above the {other} "
-                    f"({words} {full:.3f} against {blind:.3f}, p = {pair['p_holm']:.2g} after Holm, n = {pair['n']})"
+                    f"({words} {full:.3f} against {blind:.3f}{_below(pair)}, p = {pair['p_holm']:.2g} after Holm, "
+                    f"n = {pair['n']})"
                 )
     return found
+
+
+def _below(pair: dict[str, Any]) -> str:
+    return ", below it" if pair["difference"] < 0 and pair["p_holm"] <= LEVEL else ""
 
 
 def _missing_controls(frame: pl.DataFrame) -> list[str]:
