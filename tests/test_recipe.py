@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,12 @@ def test_the_papers_settings_are_the_defaults():
     assert (Adapt().rank, Adapt().alpha) == (12, 32)
     assert Adapt().language == ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
     assert Adapt().vision == ("q_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+def test_every_prompt_style_can_be_asked_for():
+    from radvqa.prompt import STYLES
+
+    assert set(get_args(Recipe.model_fields["prompt"].annotation)) == set(STYLES)
 
 
 def test_overrides_reach_everything(file):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -307,6 +308,7 @@ def report(
 
 def main() -> None:
     """The entry point; --debug may stand anywhere."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft)\.")
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]

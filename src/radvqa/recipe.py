@@ -185,8 +185,8 @@ class Recipe(Part):
     """Everything random follows from it."""
     model: Model = Model()
     """The model that is adapted."""
-    prompt: Literal["answer", "plain"] = "answer"
-    """How a question is worded: answer: `answer en {question}`, as the mix checkpoints expect; plain: as it is."""
+    prompt: Literal["paligemma", "plain"] = "paligemma"
+    """How a question is worded: paligemma: `answer en {question}`, as the mix checkpoints expect; plain: as it is."""
     data: Annotated[dict[Name, Data], Field(min_length=1)]
     """The corpora, by name."""
     adapt: Adapt = Adapt()

@@ -108,24 +108,29 @@ def span(seconds: float) -> str:
 
 
 def score_table(scores: Mapping[str, Any]) -> Table:
-    """Closed accuracy of every arm under every control, with the majority answer beside it."""
-    rows = [r for r in scores["metrics"] if r["metric"] == METRIC and r["slice"] in ({}, {"kind": "closed"})]
-    found = {(r["arm"], r["control"]): r for r in rows}
+    """Closed accuracy of every arm under every control, with the majority answer beside it.
+
+    Of the questions of kind closed, or where there are none of all that closed accuracy applies to.
+    """
+    rows = [row for row in scores["metrics"] if row["metric"] == METRIC]
+    where = {"kind": "closed"} if any(row["slice"] == {"kind": "closed"} for row in rows) else {}
+    found = {(row["arm"], row["control"]): row for row in rows if row["slice"] == where}
     controls = list(dict.fromkeys(control for _, control in found))
-    table = Table(title="closed accuracy, with 95 % intervals", title_justify="left", title_style="bold")
-    table.add_column("")
-    for control in controls:
-        table.add_column({"none": "full"}.get(control, control), justify="right")
+    table = Table(title="closed accuracy in %, with 95 % intervals", title_justify="left", title_style="bold")
+    for name in ("", "n", *({"none": "full"}.get(control, control) for control in controls)):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for arm in dict.fromkeys(arm for arm, _ in found):
-        table.add_row(escape(arm), *(percent(found.get((arm, control))) for control in controls))
-    majority = [r for r in scores.get("majority", []) if r["slice"] in ({"kind": "closed"},)]
-    if majority:
-        table.add_row("majority answer", percent(majority[0]), *("" for _ in controls[1:]))
+        cells = [found.get((arm, control)) for control in controls]
+        table.add_row(escape(arm), str(max(cell["n"] for cell in cells if cell)), *map(percent, cells))
+    for row in scores.get("majority", []):
+        if row["slice"] == where and row.get("metric", METRIC) == METRIC:
+            table.add_row("majority answer", str(row["n"]), percent(row))
     return table
 
 
 def percent(row: Mapping[str, Any] | None) -> str:
-    """A value with its interval and n."""
+    """A value with its interval."""
     if row is None or row["value"] is None:
         return "-"
-    return f"{100 * row['value']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}), n {row['n']}"
+    interval = "" if row["low"] is None else f" ({100 * row['low']:.1f}-{100 * row['high']:.1f})"
+    return f"{100 * row['value']:.1f}{interval}"

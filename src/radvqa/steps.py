@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int, int, str], None]
 """(done, total, note): how far a step is."""
+SHOWN_WARNINGS = 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,11 @@ def import_step(task: Task) -> str:
             _link(file, task.folder / file.name)
         corpus = Corpus(task.folder)
     else:
-        corpus = datasets.import_corpus(data.dataset, data.path, task.folder, options=data.options)
+        made = datasets.import_corpus(data.dataset, data.path, task.folder / "corpus", options=data.options).folder
+        for file in made.iterdir():
+            file.rename(task.folder / file.name)
+        made.rmdir()
+        corpus = Corpus(task.folder)
     dropped = sum(corpus.card.get("dropped", {}).values())
     left_out = f", {dropped:,} rows left out" if dropped else ""
     return f"{corpus.card['num_questions']:,} questions on {corpus.card['num_images']:,} images{left_out}"
@@ -251,7 +256,10 @@ def score_step(task: Task) -> str:
         num_draws=recipe.evaluate.bootstrap_draws,
         seed=recipe.seed,
     )
-    return f"{len(files)} prediction files" + "".join(f"\n  warning: {warning}" for warning in found["warnings"])
+    warnings = [f"\n  warning: {warning}" for warning in found["warnings"][:SHOWN_WARNINGS]]
+    more = len(found["warnings"]) - len(warnings)
+    warnings += [f"\n  and {more} more warnings, in the report"] if more else []
+    return f"{len(files)} prediction files" + "".join(warnings)
 
 
 def answered(recipe: Recipe) -> list[tuple[str, str]]:
