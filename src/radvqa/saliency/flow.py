@@ -18,9 +18,9 @@ import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from radvqa.saliency.capture import Attention, capture
+from radvqa.saliency.capture import Attention
 from radvqa.saliency.map import Explanation, explanation
-from radvqa.saliency.raw import refuse_contrast
+from radvqa.saliency.raw import attention_pass, refuse_contrast
 from radvqa.saliency.trace import spread
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
@@ -29,15 +29,19 @@ UNIT = 2**26
 
 
 @torch.no_grad()
-def explain(turn: Turn, target: Target = WHOLE, *, residual: float = 0.5) -> Explanation:
-    """Attention flow of the chosen tokens. Raises InputError for a contrast: attention has none."""
+def explain(
+    turn: Turn,
+    target: Target = WHOLE,
+    *,
+    residual: float = 0.5,
+    seen: dict[str, list[Attention]] | None = None,
+) -> Explanation:
+    """Attention flow of the chosen tokens; seen: what `raw.attention_pass` gave. Raises InputError for a contrast: attention has none."""
     refuse_contrast(target, "attention flow")
-    family, network = turn.model.family, turn.model.network
-    with capture(network) as seen:
-        family.hidden(network, turn.batch, family.encode(network, turn.batch.pixels))
+    layers = (seen or attention_pass(turn))["language"]
     tokens = turn.chosen(target)
     image = turn.image.cpu().numpy()
-    values = np.stack([flows(seen.layers(), int(turn.rows[token]), image, residual) for token in tokens])
+    values = np.stack([flows(layers, int(turn.rows[token]), image, residual) for token in tokens])
     return explanation(
         turn,
         target,

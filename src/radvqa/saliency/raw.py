@@ -9,11 +9,13 @@ In: a turn. Out: answer -> image by layer and head, answer -> prompt, image patc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from radvqa.errors import InputError
-from radvqa.saliency.capture import capture
+from radvqa.saliency.capture import Attention, capture
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
@@ -22,12 +24,18 @@ SINK_FACTOR = 20.0
 
 
 @torch.no_grad()
-def attention_rows(turn: Turn) -> torch.Tensor:
-    """float32[layers, heads, T, L]: the rows that predict the answer's tokens, from one teacher-forced pass."""
+def attention_pass(turn: Turn, towers: Sequence[str] = ("language",)) -> dict[str, list[Attention]]:
+    """tower -> its layers, lowest first, from one teacher-forced pass. Raw attention, rollout and flow can share it."""
     family, network = turn.model.family, turn.model.network
-    with capture(network, rows=turn.rows) as seen:
+    with capture(network, towers=towers) as seen:
         family.hidden(network, turn.batch, family.encode(network, turn.batch.pixels))
-    return torch.stack([layer.weights()[0] for layer in seen.layers()])
+    return {tower: seen.layers(tower) for tower in towers}
+
+
+def attention_rows(turn: Turn, seen: dict[str, list[Attention]] | None = None) -> torch.Tensor:
+    """float32[layers, heads, T, L]: the rows that predict the answer's tokens."""
+    layers = (seen or attention_pass(turn))["language"]
+    return torch.stack([layer.weights(turn.rows)[0] for layer in layers])
 
 
 def explain(
@@ -37,14 +45,15 @@ def explain(
     layers: list[int] | None = None,
     heads: list[int] | None = None,
     drop_sinks: bool = False,
+    seen: dict[str, list[Attention]] | None = None,
 ) -> Explanation:
     """The mean attention of chosen layers and heads (None: all) to each image token.
 
     The row of a token is the one that predicts it, so the first token's map cannot depend on the answer. drop_sinks
-    sets the columns that `sinks` finds to the median. Raises InputError for a contrast: attention has none.
+    sets the columns that `sinks` finds to the median. seen: what `attention_pass` gave, to spare it. Raises InputError for a contrast: attention has none.
     """
     refuse_contrast(target, "raw attention")
-    weights = attention_rows(turn)
+    weights = attention_rows(turn, seen)
     image, prompt = weights[..., turn.image], weights[..., turn.prompt]
     found = sinks(image.cpu().numpy())
     layer = list(range(len(weights))) if layers is None else layers

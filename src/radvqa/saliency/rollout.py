@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import torch
 
-from radvqa.saliency.capture import Attention, capture
+from radvqa.saliency.capture import Attention
 from radvqa.saliency.map import Explanation, explanation
-from radvqa.saliency.raw import refuse_contrast
+from radvqa.saliency.raw import attention_pass, refuse_contrast
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 CHUNK = 128
@@ -52,19 +52,25 @@ def one_hot(rows: torch.Tensor, length: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def explain(turn: Turn, target: Target = WHOLE, *, residual: float = 0.5, tower: bool = False) -> Explanation:
+def explain(
+    turn: Turn,
+    target: Target = WHOLE,
+    *,
+    residual: float = 0.5,
+    tower: bool = False,
+    seen: dict[str, list[Attention]] | None = None,
+) -> Explanation:
     """Rollout of each answer token to the image tokens; `tower` carries on through the vision tower's layers.
 
-    Raises InputError for a contrast: attention does not know which word its row predicts.
+    seen: what `raw.attention_pass` gave, to spare it. Raises InputError for a contrast: attention does not know which
+    word its row predicts.
     """
     refuse_contrast(target, "rollout")
-    family, network = turn.model.family, turn.model.network
-    with capture(network, towers=("language", "vision") if tower else ("language",)) as seen:
-        family.hidden(network, turn.batch, family.encode(network, turn.batch.pixels))
-    reached = rollout(seen.layers(), one_hot(turn.rows, turn.batch.ids.shape[1]), residual)
+    seen = seen or attention_pass(turn, ("language", "vision") if tower else ("language",))
+    reached = rollout(seen["language"], one_hot(turn.rows, turn.batch.ids.shape[1]), residual)
     image = reached[..., turn.image]
     if tower:
-        image = rollout(seen.layers("vision"), image, residual)
+        image = rollout(seen["vision"], image, residual)
     return explanation(
         turn,
         target,
