@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from radvqa.datasets.reading import Record, open_input, record_of
+from radvqa.datasets.reading import DAMAGED, Record, open_input, record_of
 from radvqa.errors import InputError
 
 CHUNK = 1 << 20
@@ -65,10 +65,12 @@ def _element(text: str, at: int, first: bool) -> tuple[Any, int] | None:
     if text[at : at + 1] == "]":
         return None
     if not first:
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("expected a comma or the end of the list", text, at)
-        at = _skip(text, at + 1)
-    return _DECODER.raw_decode(text, at)
+        at = _skip(text, at + 1)  # the comma, which was there when the element before was read
+    value, end = _DECODER.raw_decode(text, at)
+    after = _skip(text, end)
+    if text[after : after + 1] not in (",", "]"):  # nothing is taken before what follows is seen: 1. may become 1.5
+        raise json.JSONDecodeError("expected a comma or the end of the list", text, end)
+    return value, end
 
 
 def _skip(text: str, at: int) -> int:
@@ -88,7 +90,7 @@ def _reader(stream: IO[bytes], file: Path) -> Any:
             return decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             raise InputError("the file is not UTF-8", file=file, fix="save it as UTF-8") from error
-        except (OSError, EOFError) as error:
+        except DAMAGED as error:
             raise InputError(f"the file cannot be read to its end ({error})", file=file) from error
 
     return more

@@ -9,10 +9,12 @@ read while `watching` is open are noted, so an import can store the hash of ever
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +25,8 @@ from typing import IO, Any, cast
 from radvqa.errors import InputError
 
 Record = dict[str, Any]
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading a file may raise when its disk, or its compression, is damaged."""
 _watched: ContextVar[set[Path] | None] = ContextVar("watched", default=None)
 
 
@@ -63,11 +67,15 @@ def open_input(file: Path) -> IO[bytes]:
 
 def lines(file: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """`(row, line)` without line ends; refuses bytes that are not `encoding` and NUL bytes."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise InputError(f"unknown encoding {encoding!r}", key="encoding") from error
     with open_input(file) as stream:
         try:
             for row, raw in enumerate(stream, 1):
                 yield row, _decode(raw, file, row, encoding).rstrip("\r\n")
-        except (OSError, EOFError) as error:
+        except DAMAGED as error:
             raise InputError(f"the file cannot be read to its end ({error})", file=file) from error
 
 
@@ -146,7 +154,7 @@ def _header(fields: list[str], file: Path, required: Sequence[str]) -> list[str]
 def _whole(stream: IO[bytes], file: Path) -> str:
     try:
         raw = stream.read()
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise InputError(f"the file cannot be read to its end ({error})", file=file) from error
     text = _decode(raw, file, 1, "utf-8")
     if not text.strip():

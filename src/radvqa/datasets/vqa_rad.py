@@ -80,7 +80,8 @@ def rows(
     records = _records(folder, which, frames, drop)
     subject_of = _subjects(records)
     test_images = {r["image_name"] for *_, r in records if r["split"] == "test"} if exclude_test_images else set()
-    in_train = {subject_of[r["image_name"]] for *_, r in records if r["split"] == "train"}
+    train_images = {r["image_name"] for *_, r in records if r["split"] == "train"} - test_images
+    in_train = {subject_of[image] for image in train_images}
     moved = held_out(in_train, validation_share, seed, holdout) if validation_share else {}
     images = _image_folder(folder, which)
     for file, row, record in records:
@@ -111,7 +112,7 @@ def _records(folder: Path, form: str, frames: bool, drop: Drop) -> list[Numbered
             if form == "huggingface":
                 image = text_of(record, "image_path", folder / name, row)
                 record |= {"image_name": image, "id": f"vqa_rad-hf-{split}-{row - 1}"}
-            text_of(record, "image_name", folder / name, row)
+            record["image_name"] = text_of(record, "image_name", folder / name, row)
             phrase = text_of(record, "phrase_type", folder / name, row, default="")
             record["split"] = split or ("test" if phrase.startswith("test") else "train")
             if phrase == "frame" and not frames:
