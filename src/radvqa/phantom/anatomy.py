@@ -8,19 +8,24 @@ In: a random generator. Out: an Anatomy whose solids later ones overwrite earlie
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from radvqa.phantom.solids import Solid
+from radvqa.phantom.solids import Point, Solid, ellipsoid, tube
+from radvqa.phantom.tissue import ID, T
 
 REGIONS = ("head", "thorax", "abdomen")
+LAYERS = (("skin", "air"), ("fat", "skin"), ("muscle", "fat"))
+"""The body's outer layers from outside inwards, each with the tissue it displaces."""
+OUTER = ("background", "skin", "fat", "muscle")
 
 
 @dataclass(frozen=True, slots=True)
 class Cage:
     """The rib cage: a shell around the chest cavity, cut into ribs by a wave that falls from back to front."""
 
-    axes: tuple[float, float, float]
+    axes: Point
     """Half width (x), half depth (y) and height of the dome (z) of the cavity, mm."""
     z_dome: float
     """Above this height the cavity closes like a dome; below it is a cylinder."""
@@ -48,43 +53,76 @@ class Anatomy:
     """Field of view of coronal, sagittal and projection pictures."""
     brain: Solid | None = None
     cage: Cage | None = None
-    cavity: Solid | None = None
-    """Abdomen: where free fluid collects."""
+
+
+_AS_IT_IS = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 class Builder:
-    """Collects solids and varies each a little: `jitter` is the relative spread of sizes, in mm/10 of places."""
+    """Collects solids, scaled to the subject and each varied a little: `jitter` is the relative spread of sizes."""
 
-    def __init__(self, rng: np.random.Generator, scale: tuple[float, float, float], jitter: float = 0.06) -> None:
-        self.rng, self.scale, self.jitter = rng, scale, jitter
+    PLACE_MM = 1.5
+    """Standard deviation of an organ's place."""
+
+    def __init__(self, rng: np.random.Generator, scale: Point, jitter: float) -> None:
+        self.rng, self.scale = rng, scale
         self.solids: list[Solid] = []
+        drawn = np.clip(rng.standard_normal((400, 6)), -2, 2) * ([jitter] * 3 + [self.PLACE_MM] * 3)
+        drawn[:, :3] += 1
+        self._variations = iter(drawn.tolist())
 
-    def add(self, solid: Solid, *, fixed: bool = False) -> Solid:
-        """Scale a solid to the subject, vary it unless `fixed`, and paint it after all before it."""
+    def ellipsoid(
+        self, structure: str, tissue: str, centre: Point, axes: Point, *, fixed: bool = False, **more: Any
+    ) -> Solid:
+        """Paint a superquadric (arguments of `solids.ellipsoid`) over what is there; `fixed`: as it is, only scaled."""
+        gx, gy, gz, *move = self._vary(fixed)
+        sx, sy, sz = self.scale
+        if more.get("turn") is not None:  # its axes are not the patient's: one factor for all
+            sx = sy = sz = (sx + sy + sz) / 3
+            gy = gz = gx
+        grown = (axes[0] * sx * gx, axes[1] * sy * gy, axes[2] * sz * gz)
+        self.solids.append(ellipsoid(structure, tissue, self._place(centre, move), grown, **more))
+        return self.solids[-1]
+
+    def tube(
+        self, structure: str, tissue: str, start: Point, end: Point, radius: float, radius_end: float | None = None,
+        *, fixed: bool = False, **more: Any,
+    ) -> Solid:  # fmt: skip
+        """Paint a tube (arguments of `solids.tube`) over what is there; `fixed`: as it is, only scaled."""
+        grow, _, _, *move = self._vary(fixed)
+        last = radius if radius_end is None else radius_end
+        ends = self._place(start, move), self._place(end, move)
+        self.solids.append(tube(structure, tissue, *ends, radius * grow, last * grow, **more))
+        return self.solids[-1]
+
+    def _vary(self, fixed: bool) -> list[float]:
+        return _AS_IT_IS if fixed else next(self._variations)
+
+    def _place(self, point: Point, move: list[float]) -> Point:
         s = self.scale
-        grow, move = np.ones(3), np.zeros(3)
-        if not fixed:
-            grow = 1 + np.clip(self.rng.normal(0, self.jitter, 3), -2 * self.jitter, 2 * self.jitter)
-            move = np.clip(self.rng.normal(0, 1.5, 3), -3, 3)
-        centre = tuple(float(c * k + m) for c, k, m in zip(solid.centre, s, move))
-        half = tuple(float(h * k * max(grow)) for h, k in zip(solid.half, (max(s),) * 3 if not solid.straight else s))
-        line, matrix, axes = solid.tube, solid.matrix, solid.axes
-        if line is not None:
-            start, end, r0, r1 = line
-            ends = [tuple(float(v * k + m) for v, k, m in zip(p, s, move)) for p in (start, end)]
-            r0, r1 = float(r0 * grow[0]), float(r1 * grow[0])
-            half = tuple(abs(a - b) / 2 + max(r0, r1) for a, b in zip(*ends))
-            line = (ends[0], ends[1], r0, r1)  # type: ignore[assignment]
-        elif solid.straight:
-            axes = tuple(float(a * k * g) for a, k, g in zip(axes, s, grow))
-            half = axes
+        return point[0] * s[0] + move[0], point[1] * s[1] + move[1], point[2] * s[2] + move[2]
+
+    def core(self, around: Solid, tissue: str, thin_mm: float, *, structure: str = "", xray: bool = True) -> Solid:
+        """Paint the inside of the solid that was just painted, `thin_mm` below its surface, with another tissue."""
+        done = replace(
+            around, structure=ID[structure] if structure else 0, tissue=T[tissue], over=around.tissue,
+            within=(around.structure,), xray=xray,
+        )  # fmt: skip
+        if around.tube is not None:
+            start, end, r0, r1 = around.tube
+            done = replace(done, tube=(start, end, r0 - thin_mm, r1 - thin_mm))
         else:
-            even = float(np.mean(s) * grow[0])
-            matrix = tuple(tuple(v / even for v in row) for row in matrix)
-            axes, half = tuple(a * even for a in axes), tuple(h * even for h in solid.half)
-        done = replace(solid, centre=centre, half=half, tube=line, matrix=matrix, axes=axes)
+            axes = tuple(max(axis - thin_mm, 0.3 * axis) for axis in around.axes)
+            matrix = tuple(tuple(v * a / b for v in row) for row, a, b in zip(around.matrix, around.axes, axes))
+            done = replace(done, axes=axes, matrix=matrix, half=around.half if around.straight is False else axes)
         self.solids.append(done)
         return done
+
+
+def scale_of(rng: np.random.Generator, spread: float) -> Point:
+    """Stature: one common factor and a smaller one of its own for width, depth and height."""
+    common, *own = np.clip(rng.standard_normal(4), -2, 2) * spread + 1
+    return tuple(float(common * each) for each in own)  # type: ignore[return-value]
 
 
 def build(region: str, rng: np.random.Generator) -> Anatomy:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from radvqa.phantom.grid import Array
 from radvqa.phantom.scene import Finding, Phantom
-from radvqa.phantom.solids import Array
 from radvqa.phantom.tissue import FINDINGS, ID, STRUCTURES
 
 
 def article(name: str) -> str:
     """a or an before a finding or modality."""
-    return f"an {name}" if name[0] in "aeioux" or name == "mr" else f"a {name}"
+    return f"an {name}" if name[0].lower() in "aeioux" or name.lower() == "mr" else f"a {name}"
 
 
 def technique(picture: Phantom) -> str:
@@ -27,7 +27,9 @@ def place(finding: Finding) -> str:
     """Where it is, with its side: 'left lung', 'left ribs', 'liver'."""
     if finding.side is None or finding.side in finding.organ or finding.organ in ("liver", "spleen"):
         return finding.organ
-    return f"{finding.side} {finding.organ}" if finding.organ != "skull" else f"{finding.side} side of the skull"
+    if finding.organ in ("skull", "abdominal cavity"):
+        return f"{finding.side} side of the {finding.organ}"
+    return f"{finding.side} {finding.organ}"
 
 
 def describe(picture: Phantom) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from radvqa.phantom.anatomy import Anatomy, Cage
-from radvqa.phantom.solids import Array, Grid, Solid, chord
+from radvqa.phantom.grid import Array, Grid, chord
+from radvqa.phantom.solids import Solid
 from radvqa.phantom.tissue import ID, MU, STRUCTURES, T
 
 LUNGS = (ID["left lung"], ID["right lung"])
@@ -35,7 +36,7 @@ def project(anatomy: Anatomy, grid: Grid) -> Projection:
     """Sum mu * chord over the solids, each counted against the tissue it displaces."""
     shape = (grid.size, grid.size)
     out = Projection(np.zeros(shape, np.float32), np.zeros(shape, np.uint8), {}, {})
-    solids = [solid for solid in anatomy.solids if solid.xray]
+    solids = [solid for solid in anatomy.solids if solid.xray and not _end_on(solid, grid)]
     spans = {id(solid): found for solid in solids if (found := _span(solid, grid)) is not None}
     ribs_due = anatomy.cage is not None
     for solid in solids:
@@ -63,6 +64,14 @@ def project(anatomy: Anatomy, grid: Grid) -> Projection:
             shown = length > (25 if solid.structure in LUNGS else 2)
             np.copyto(out.labels[window], np.uint8(solid.structure), where=shown)
     return out
+
+
+def _end_on(solid: Solid, grid: Grid) -> bool:
+    """A tube along the line of sight: a lateral picture is taken with the arms raised out of it."""
+    if solid.tube is None:
+        return False
+    run = [abs(e - s) for s, e in zip(*solid.tube[:2])]
+    return run[grid.axes[2]] > 0.7 * sum(run)
 
 
 def _span(solid: Solid, grid: Grid) -> Span | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from radvqa.phantom.solids import Array, smooth_field
+from radvqa.phantom.grid import Array, smooth_field
 from radvqa.phantom.tissue import ENHANCED, HU, T1, T2, TEXTURE, T
 
 WINDOWS = {"lung": (-520, 1400), "soft tissue": (40, 400), "bone": (400, 1800), "brain": (38, 85)}
@@ -66,7 +66,7 @@ def render_xray(path: Array, rng: np.random.Generator) -> Array:
     counts = np.maximum(counts + np.sqrt(counts) * rng.standard_normal(path.shape, dtype=np.float32), 1)
     dense = -np.log(counts)
     body = dense[path > 0.4]
-    low, high = np.percentile(body[:: max(1, body.size // 4000)], (2, 99.3)) if body.size else (0.0, 1.0)
+    low, high = np.percentile(body[:: max(1, body.size // 4000)], (3, 97.5)) if body.size else (0.0, 1.0)
     grey = np.clip((dense - low) / max(float(high - low), 1e-3), 0, 1) ** np.float32(rng.uniform(0.9, 1.25))
     noise = rng.standard_normal(path.shape, dtype=np.float32) * np.float32(rng.uniform(*NOISE_SD) * 0.5)
     grey = 0.04 + 0.92 * grey + noise

@@ -11,12 +11,15 @@ from functools import lru_cache
 import numpy as np
 
 from radvqa.phantom.anatomy import REGIONS, Anatomy, build
-from radvqa.phantom.findings import Plan, break_clavicle, draw_plan, paint_finding, possible, project_finding
+from radvqa.phantom.findings import Plan, draw_plan, move_to, possible
+from radvqa.phantom.grid import Array
+from radvqa.phantom.lesions import paint_finding
 from radvqa.phantom.radiograph import project
 from radvqa.phantom.render import render_ct, render_mr, render_xray
+from radvqa.phantom.shadows import break_clavicle, project_finding
 from radvqa.phantom.slices import cut
-from radvqa.phantom.solids import AXES, Array, Grid, make_grid
 from radvqa.phantom.tissue import FINDINGS, STRUCTURES
+from radvqa.phantom.view import lay_view
 
 MODALITIES = {"CT": 0.4, "MR": 0.3, "X-ray": 0.3}
 PLANES = {
@@ -115,7 +118,7 @@ def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
 
 
 def phantom(seed: int, index: int, *, size_px: int = 192) -> Phantom:
-    """The picture number `index` of the endless collection `seed`; the same on every machine and in every order."""
+    """The picture number `index` of the endless collection `seed`; the same in every process and order."""
     subject, first = subject_of(seed, index)
     anatomy = _subject(seed, first)
     rng = np.random.default_rng((seed, index, 13))
@@ -127,30 +130,18 @@ def phantom(seed: int, index: int, *, size_px: int = 192) -> Phantom:
     plan = draw_plan(rng, anatomy.region, modality, plane)
     assert plan is not None
     draw = _radiograph if modality == "X-ray" else _slice
-    for _ in range(8):
-        done = draw(anatomy, modality, plane, plan, num, size_px, rng)
-        if done is not None:
-            break
-    else:
-        done = draw(anatomy, modality, plane, plan, 0, size_px, rng)
-        assert done is not None
+    # a cut may leave no room: try others, then fewer findings (about 1 picture in 200)
+    tries = [num] * 8 + [min(num, 1)] * 8 + [0]
+    done = next(
+        done for each in tries if (done := draw(anatomy, modality, plane, plan, each, size_px, rng)) is not None
+    )
     image, labels, found, sequence, window = done
     sided = plane not in ("sagittal", "lateral")
     findings = tuple(_finding(plan, mask, sided) for plan, mask in found)
     return Phantom(
-        seed,
-        index,
-        image,
-        labels,
-        findings,
-        modality,
-        sequence,
-        window,
-        plane,
-        anatomy.region,
-        subject,
-        visible(labels),
-    )
+        seed=seed, index=index, image=image, labels=labels, findings=findings, modality=modality, sequence=sequence,
+        window=window, plane=plane, region=anatomy.region, subject=subject, organs=visible(labels),
+    )  # fmt: skip
 
 
 def _finding(plan: Plan, mask: Array, sided: bool) -> Finding:
@@ -170,69 +161,34 @@ def visible(labels: Array) -> tuple[str, ...]:
 
 Drawn = tuple[Array, Array, list[tuple[Plan, Array]], str | None, str | None]
 
-# where slices are laid so that the organ of interest is cut: organ -> range of z (axial), y (coronal), |x| (sagittal)
-_CUTS = {
-    "hemisphere": ((-14, 50), (-45, 45), (14, 42)),
-    "skull": ((2, 52), (-45, 45), (14, 40)),
-    "lung": ((-80, 80), (-30, 45), (48, 88)),
-    "ribs": ((-80, 80), (-20, 45), (48, 88)),
-    "kidney": ((-12, 40), (30, 52), (54, 76)),
-    "liver": ((48, 108), (-30, 32), (40, 88)),
-    "spleen": ((62, 104), (16, 52), (78, 98)),
-    "abdominal cavity": ((-100, 60), (-30, 40), (55, 92)),
-}
-_MIDDLE = {"head": (0, -2, -20), "thorax": (0, 4, -6), "abdomen": (0, 10, -8)}
-
-
-def _view(anatomy: Anatomy, plane: str, plan: Plan, size_px: int, rng: np.random.Generator) -> Grid:
-    ia, ib, ic = AXES[plane]
-    fov = (anatomy.fov_mm if plane == "axial" else anatomy.tall_mm) * rng.uniform(0.9, 1.12)
-    centre = [float(v) for v in _MIDDLE[anatomy.region]]
-    if plane not in ("frontal", "lateral"):
-        low, high = _CUTS[plan.organ.removeprefix("left ").removeprefix("right ")][
-            ("axial", "coronal", "sagittal").index(plane)
-        ]
-        centre[ic] = rng.uniform(low, high) * (-1 if ic == 0 and plan.side == "right" else 1)
-    if plane == "axial" and anatomy.region == "head":
-        centre[1] = 0.0
-    centre[ia] += fov * rng.uniform(-0.05, 0.05)
-    centre[ib] += fov * rng.uniform(-0.06, 0.06)
-    turn = rng.normal(0, 3.5)
-    return make_grid(
-        plane,
-        size_px=size_px,
-        centre=(centre[0], centre[1], centre[2]),
-        fov_mm=float(fov),
-        turn_deg=float(np.clip(turn, -9, 9)),
-        warp_mm=rng.uniform(2, 5),
-        rng=rng,
-    )
-
 
 def _plans(first: Plan, num: int, region: str, modality: str, plane: str, rng: np.random.Generator) -> list[Plan]:
     plans = [first][:num]
     if num == 2 and (second := draw_plan(rng, region, modality, plane, (first.name,))) is not None:
+        if plane == "sagittal":  # one slice lies on one side
+            second = move_to(second, first.side)
         plans.append(second)
-    return plans
+    return sorted(plans, key=lambda plan: plan.name != "effusion")  # what else there is lies outside the fluid
 
 
 def _slice(
     anatomy: Anatomy, modality: str, plane: str, plan: Plan, num: int, size_px: int, rng: np.random.Generator
 ) -> Drawn | None:
-    grid = _view(anatomy, plane, plan, size_px, rng)
+    grid = lay_view(anatomy, plane, plan, size_px, rng)
     labels, tissues = cut(anatomy, grid, rng)
     found = []
-    for place, each in enumerate(_plans(plan, num, anatomy.region, modality, plane, rng)):
+    for each in _plans(plan, num, anatomy.region, modality, plane, rng):
         mask = paint_finding(each, anatomy, grid, labels, tissues, rng)
-        if mask is None and place == 0:
+        if mask is None:
             return None
-        if mask is not None:
-            found.append((each, mask))
+        found.append((each, mask))
     if modality == "MR":
         sequence = ("T1", "T2")[int(rng.integers(2))]
         return render_mr(tissues, sequence, rng), labels, found, sequence, None
-    window = _window(anatomy.region, [plan.name, *(each.name for each, _ in found)], rng)
-    enhanced = anatomy.region != "head" and rng.random() < 0.5 and plan.name != "stone"
+    names = [plan.name, *(each.name for each, _ in found)]
+    window = _window(anatomy.region, names, rng)
+    # stones are looked for without contrast medium, which would hide them
+    enhanced = anatomy.region != "head" and rng.random() < 0.5 and "stone" not in names
     return render_ct(tissues, window, rng, enhanced=enhanced), labels, found, None, window
 
 
@@ -251,7 +207,7 @@ def _window(region: str, names: list[str], rng: np.random.Generator) -> str:
 def _radiograph(
     anatomy: Anatomy, modality: str, plane: str, plan: Plan, num: int, size_px: int, rng: np.random.Generator
 ) -> Drawn | None:
-    grid = _view(anatomy, plane, plan, size_px, rng)
+    grid = lay_view(anatomy, plane, plan, size_px, rng)
     plans = _plans(plan, num, anatomy.region, modality, plane, rng)
     place = None
     for each in plans:
@@ -259,10 +215,9 @@ def _radiograph(
             anatomy, place = break_clavicle(each, anatomy, rng)
     picture = project(anatomy, grid)
     found = []
-    for number, each in enumerate(plans):
+    for each in plans:
         mask = project_finding(each, grid, picture, rng, place)
-        if mask is None and (number == 0 or each.organ == "clavicles"):
+        if mask is None:
             return None
-        if mask is not None:
-            found.append((each, mask))
+        found.append((each, mask))
     return render_xray(picture.path, rng), picture.labels, found, None, None

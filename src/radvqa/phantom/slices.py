@@ -7,15 +7,19 @@ In: Anatomy, Grid. Out: labels and tissues, uint8[H, W] each.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from radvqa.phantom.anatomy import Anatomy, Cage
-from radvqa.phantom.solids import Array, Grid, Solid, inside, level, smooth_field
+from radvqa.phantom.grid import Array, Grid, inside, level, smooth_field
+from radvqa.phantom.solids import Solid
 from radvqa.phantom.tissue import ID, STRUCTURES, T
 
 BRAIN = (ID["left hemisphere"], ID["right hemisphere"])
 
 
+@cache
 def lookup(names: tuple[int, ...]) -> Array:
     """bool[number of structures]: True for the labels given."""
     table = np.zeros(len(STRUCTURES), bool)
