@@ -61,7 +61,8 @@ class Item:
     """The probability itself, for the bar."""
     arm: str
     facts: str
-    picture: Picture
+    picture: Picture | None
+    """None where no corpus of the run holds it; the panels are then the method's finished pictures."""
     has_truth: bool
     truth_share: str
     """Share of the picture that lies in the true outline."""
@@ -105,17 +106,14 @@ class _Shelf:
         self.corpora = corpora
         self.tables: dict[str, pl.DataFrame] = {}
 
-    def picture(self, corpus: str | None, key: str) -> tuple[str, Image.Image]:
-        """The corpus that holds a picture, and the picture."""
-        names = [corpus] if corpus in self.corpora else list(self.corpora)
-        for name in names:
-            assert name is not None
-            if key in self.corpora[name].image_keys():
-                return name, self.corpora[name].image(key)
-        raise InputError(f"no corpus of this run holds the picture {key[:12]}", key="image", fix="explain again")
+    def picture(self, corpus: str, key: str) -> Image.Image | None:
+        """The picture, or None where the run does not hold that corpus any more."""
+        return self.corpora[corpus].image(key) if corpus in self.corpora else None
 
     def row(self, corpus: str, sample: str) -> Mapping[str, Any]:
         """The question's row, or nothing."""
+        if corpus not in self.corpora:
+            return {}
         if corpus not in self.tables:
             file = self.corpora[corpus].folder / "questions.parquet"
             self.tables[corpus] = pl.read_parquet(file, columns=["id", "modality", "plane", "region", "topic"])
@@ -124,8 +122,8 @@ class _Shelf:
 
 
 def _item(entry: Mapping[str, Any], folder: Path, shelf: _Shelf) -> Item:
-    corpus, picture = shelf.picture(entry.get("corpus"), entry["image"])
-    row = shelf.row(corpus, entry["id"])
+    picture = shelf.picture(entry["corpus"], entry["image"])
+    row = shelf.row(entry["corpus"], entry["id"])
     mask = _mask(entry, folder)
     probability = entry.get("probability")
     facts = [row.get("modality"), row.get("plane"), row.get("region"), row.get("topic")]
@@ -139,11 +137,17 @@ def _item(entry: Mapping[str, Any], folder: Path, shelf: _Shelf) -> Item:
         share=min(1.0, max(0.0, probability)) if is_number(probability) else None,
         arm=arm_name(str(entry.get("arm", ""))),
         facts=" · ".join(fact for fact in facts if fact),
-        picture=outlined(picture, mask, most_px=PANEL_PX) if mask else thumbnail(picture, most_px=PANEL_PX),
+        picture=_plain(picture, mask),
         has_truth=bool(mask),
         truth_share=percent(entry["mask_share"]) if is_number(entry.get("mask_share")) else "",
         panels=tuple(_panel(method, files, folder, picture, inside.get(method)) for method, files in maps.items()),
     )
+
+
+def _plain(picture: Image.Image | None, mask: bytes | None) -> Picture | None:
+    if picture is None:
+        return None
+    return outlined(picture, mask, most_px=PANEL_PX) if mask else thumbnail(picture, most_px=PANEL_PX)
 
 
 def _mask(entry: Mapping[str, Any], folder: Path) -> bytes | None:
@@ -155,11 +159,13 @@ def _mask(entry: Mapping[str, Any], folder: Path) -> bytes | None:
     return path.read_bytes()
 
 
-def _panel(method: str, files: Mapping[str, Any], folder: Path, picture: Image.Image, inside: float | None) -> Panel:
-    """The map of the whole answer over the picture, drawn from its arrays, or the finished picture where there are none."""
+def _panel(
+    method: str, files: Mapping[str, Any], folder: Path, picture: Image.Image | None, inside: float | None
+) -> Panel:
+    """The map of the whole answer over the picture; the method's finished picture where arrays or picture are gone."""
     arrays = folder / str(files.get("npz"))
     record = arrays.with_suffix(".json")
-    if not arrays.is_file() or not record.is_file():
+    if picture is None or not arrays.is_file() or not record.is_file():
         finished = open_picture(folder / str(files.get("png")))
         return Panel(method, thumbnail(finished, most_px=2 * PANEL_PX), "", "", "", False, "", "")
     about = json.loads(record.read_text())

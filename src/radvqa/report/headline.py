@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from radvqa.report.lookup import Entry, Scores, turn
 from radvqa.report.read import Run
-from radvqa.report.words import arm_name, bounds, count, interval, is_number, joined, metric_name, number
+from radvqa.report.words import arm_name, bounds, count, is_number, joined, metric_name, number
 
 WRITTEN = Markup('<span class="whole"><strong>{}</strong> <span class="bounds">{}</span></span>')
 
@@ -166,11 +166,3 @@ def _verb(way: int | None) -> str:
 
 def _value(entry: Entry) -> Markup:
     return WRITTEN.format(number(entry["value"]), bounds(entry.get("low"), entry.get("high")))
-
-
-def plain(entry: Entry | None) -> str:
-    """0.87 [0.84, 0.90], or a dash."""
-    return interval(entry.get("value"), entry.get("low"), entry.get("high")) if entry else interval(None, None, None)
-
-
-__all__ = ["Headline", "Tile", "change", "headline", "joined", "learned", "model_name", "plain", "stages_of"]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from radvqa.report import words
@@ -22,7 +23,7 @@ from radvqa.report.charts import tone
 from radvqa.report.curves import stage_curves
 from radvqa.report.evidence import comparisons, forest_of, overview, score_table, slice_tables, strips_of
 from radvqa.report.gallery import gallery
-from radvqa.report.headline import headline, learned, model_name, plain, stages_of
+from radvqa.report.headline import headline, learned, model_name, stages_of
 from radvqa.report.lookup import Scores
 from radvqa.report.provenance import provenance, utc
 from radvqa.report.read import Run, read_run
@@ -50,6 +51,11 @@ def write_report(run_folder: str | Path, out: str | Path, *, title: str | None =
 
 def render(run: Run, *, title: str | None = None) -> str:
     """The page as text."""
+    return _template().render(**_parts(run, title), **_inline())
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("radvqa.report", "."),
         autoescape=True,
@@ -57,8 +63,8 @@ def render(run: Run, *, title: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": words, "tone": tone, "plain": plain}
-    return environment.get_template("report.html").render(**_parts(run, title), **_inline())
+    environment.globals |= {"words": words, "tone": tone}
+    return environment.get_template("report.html")
 
 
 def _parts(run: Run, title: str | None) -> dict[str, Any]:

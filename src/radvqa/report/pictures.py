@@ -78,6 +78,6 @@ def _grown(image: Image.Image, most_px: int) -> Image.Image:
 
 def _pack(image: Image.Image, quality: int) -> Picture:
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, method=6)
+    image.save(buffer, "WEBP", quality=quality, method=4)
     text = base64.b64encode(buffer.getvalue()).decode()
     return Picture(f"data:image/webp;base64,{text}", image.width, image.height)
