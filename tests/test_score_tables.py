@@ -121,6 +121,12 @@ def test_score_and_table_do_not_depend_on_other_runs(scored):
     assert value(alone, "token_f1") == value(scored[1], "token_f1")
 
 
+def test_questions_are_clustered_by_their_own_image_not_by_a_control_s():
+    other = pl.when(pl.col("control") == "blank").then(pl.lit("grey")).otherwise("image")
+    tables = score_predictions(predictions().with_columns(image=other), num_draws=50)[1]
+    assert value(tables, "token_f1", "stage2", control="blank")["num_clusters"] == 60
+
+
 # ---------------------------------------------------------------- unscored, empty, missing
 
 

@@ -68,7 +68,8 @@ def read_frame(predictions: pl.DataFrame, cluster: str) -> pl.DataFrame:
 def questions_of(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
     """One row a question, sorted by id, and int[rows of frame]: the place of each prediction's question."""
     columns = ("id", "cluster", "question", "answers", "choices", *SLICES)
-    questions = frame.select(columns).unique("id", keep="first", maintain_order=True).sort("id")
+    full_first = frame.sort(pl.col("control") != "none", maintain_order=True)  # a control may carry another image
+    questions = full_first.select(columns).unique("id", keep="first", maintain_order=True).sort("id")
     other = frame.join(questions.select("id", pl.col("question").alias("first")), on="id", how="left")
     other = other.filter(pl.col("question") != pl.col("first"))
     if len(other):

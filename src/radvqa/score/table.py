@@ -53,6 +53,8 @@ class Settings:
     num_draws: int = 2000
     num_flips: int = 10_000
     seed: int = 0
+    min_slice_n: int = MIN_SLICE
+    """Slices of fewer questions are left out."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def parts(scored: Scored, settings: Settings) -> tuple[list[Part], int]:
     found, num_left_out = [], 0
     kinds, clusters = scored.questions["kind"].to_numpy(), scored.questions["cluster"].to_numpy()
     for where, mask in slices(scored.questions):
-        if not where or "kind" in where or mask.sum() >= MIN_SLICE:
+        if not where or "kind" in where or mask.sum() >= settings.min_slice_n:
             arrays = (scored.values[mask], scored.statistics[mask], scored.asked[mask], kinds[mask])
             found.append(Part(where, scored, settings, *arrays, intervals.cluster_codes(clusters[mask])))
         else:
