@@ -38,8 +38,9 @@ def write(file: Path, text: str) -> None:
 def table(file: Path, rows: list[dict[str, Any]], zipped: bool = False) -> None:
     """A CSV file with the keys of the first row as header."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    opener = gzip.open if zipped else open
-    with opener(file, "wt", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    data = text.getvalue().encode()
+    file.write_bytes(gzip.compress(data, mtime=0) if zipped else data)

@@ -105,18 +105,15 @@ def import_corpus(
         raise InputError("no such file or folder", file=source, fix=f"give the folder of {module.CARD.title}")
     with watching() as files:
         total = _survey(module.rows(source, **checked, drop=lambda reason: None), pictures and not allow_missing)
-    card = module.describe(checked) if hasattr(module, "describe") else module.CARD
-    head = asdict(card) | {
-        "options": to_jsonable_python(checked),
-        "inputs": _hashes(files, source),
-        "pictures": pictures,
-    }
-    try:
-        with CorpusWriter(out, head) as writer:
-            rows = module.rows(source, **checked, drop=writer.drop)
-            _write(writer, _shown(rows, total, name) if progress else rows, allow_missing, pictures)
-    except OSError as error:
-        raise InputError(f"the corpus cannot be written ({error.strerror or error})", file=out) from error
+        card = module.describe(checked | {"path": source}) if hasattr(module, "describe") else module.CARD
+        head = asdict(card) | {"options": to_jsonable_python(checked), "pictures": pictures, "inputs": {}}
+        try:
+            with CorpusWriter(out, head) as writer:
+                rows = module.rows(source, **checked, drop=writer.drop)
+                _write(writer, _shown(rows, total, name) if progress else rows, allow_missing, pictures)
+                writer.card["inputs"] = _hashes(files, source)
+        except OSError as error:
+            raise InputError(f"the corpus cannot be written ({error.strerror or error})", file=out) from error
     return Corpus(out)
 
 
@@ -124,9 +121,12 @@ def _survey(rows: Iterable[Row], check_pictures: bool) -> int | None:
     """How many rows there are; InputError with a list when images are missing. None: pictures are made on the way."""
     seen: dict[Path, bool] = {}
     missing: list[tuple[str, Path]] = []
-    total = num_missing = 0
+    ids: set[str] = set()
+    num_missing = 0
     for row in rows:
-        total += 1
+        if row.sample.id in ids:
+            raise InputError("this id is there twice", row=row.sample.id, key="id")
+        ids.add(row.sample.id)
         if isinstance(row.picture, Path):
             if check_pictures and row.picture not in seen:
                 seen[row.picture] = row.picture.is_file()
@@ -140,9 +140,9 @@ def _survey(rows: Iterable[Row], check_pictures: bool) -> int | None:
         more = f"\n  and {num_missing - len(missing)} more" if num_missing > len(missing) else ""
         allow = "allow missing images, and their questions are left out and counted"
         raise InputError(f"{num_missing} of {len(seen)} images are missing; {allow}:{listed}{more}")
-    if total == 0:
+    if not ids:
         raise InputError("no questions were found", fix="check the path and the options")
-    return total
+    return len(ids)
 
 
 def _write(writer: CorpusWriter, rows: Iterable[Row], allow_missing: bool, pictures: bool) -> None:

@@ -95,8 +95,8 @@ def rows(
 def describe(options: Mapping[str, Any]) -> Card:
     """The card with what the user says of the data set."""
     told = {key: options[key] for key in ("name", "licence", "commercial", "citation") if options.get(key)}
-    repository = options.get("repository")
-    told |= {"name": repository.replace("/", "-"), "title": repository} | told if repository else {}
+    repository = options.get("repository") or (options["path"].name if options["path"] else None)
+    told = ({"name": repository.replace("/", "-"), "title": repository} if repository else {}) | told
     return replace(CARD, **told)
 
 

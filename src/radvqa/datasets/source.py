@@ -2,7 +2,7 @@
 
 A loader is a module of this folder with `CARD: Card` and
 `rows(path, *, <typed options>, drop) -> Iterator[Row]`; `drop(reason)` counts a row that is left out. Loaders that take
-the licence from the user also have `describe(options) -> Card`.
+the licence from the user also have `describe(options) -> Card`, `path` among the options.
 
     for row in radvqa.datasets.get("slake").rows(Path("Slake1.0"), languages=["en"], drop=print):
         print(row.sample.question, row.picture)

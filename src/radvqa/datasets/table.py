@@ -83,7 +83,8 @@ def rows(
 def describe(options: Mapping[str, Any]) -> Card:
     """The card with what the user says of the table."""
     told = {key: options[key] for key in ("name", "licence", "commercial", "citation") if options.get(key)}
-    return replace(CARD, **told)
+    path: Path = options["path"]
+    return replace(CARD, **({"name": path.stem, "title": path.name} | told))
 
 
 def _format_of(path: Path, format: str) -> str:
