@@ -1,7 +1,7 @@
 """Mixtures hold the shares they were asked for, use samples evenly, and follow from the seed alone."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radvqa.mix import Part, capped, counts, mixture
@@ -48,6 +48,7 @@ def test_a_cap_keeps_the_order_and_draws_without_bias_to_the_first():
     assert capped(5, None, 0).tolist() == [0, 1, 2, 3, 4] == capped(5, 9, 0).tolist()
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 60), st.none() | st.floats(0.01, 0.2)), min_size=1, max_size=4),
     st.integers(0, 5),

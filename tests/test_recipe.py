@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radvqa import tree
@@ -124,6 +124,7 @@ WRONG = [
     ("stages.stage1.data.0.where.split=x", "stages.stage1.data.0.where: the split has a key of its own"),
     ("evaluate.arms=[sage1]", "evaluate.arms: found 'sage1'; did you mean stage1? allowed: base, stage1, stage2"),
     ("explain.arm=stage3", "explain.arm: found 'stage3'; did you mean"),
+    ("explain.methods=[rolout]", "explain.methods: found 'rolout'; did you mean rollout? allowed: raw"),
     ("evaluate=", "evaluate: found None; it should be a mapping of keys"),
     ("name=a b", "name: found 'a b'"),
     ("name=../x", "name: found '../x'"),
@@ -227,6 +228,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(words, plain, max_size=4))
 def test_what_is_dumped_reads_back_equal(values):
     assert tree.parse(tree.dump(values)) == values

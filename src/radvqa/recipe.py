@@ -155,8 +155,8 @@ class Evaluate(Part):
 
 
 class Explain(Part):
-    methods: Annotated[tuple[Literal["raw", "rollout"], ...], Field(min_length=1)] = ("raw", "rollout")
-    """raw: attention of the answer tokens; rollout: Abnar & Zuidema 2020."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("raw", "rollout")
+    """Names from saliency.METHODS; raw: attention of the answer tokens; rollout: Abnar & Zuidema 2020."""
     arm: str | None = None
     """Whose answers; None: the last stage's."""
     num_right: Annotated[int, Field(ge=0)] = 6
@@ -167,6 +167,15 @@ class Explain(Part):
     """Only answers to such questions."""
     seed: int = 0
     """Which of them."""
+
+    @model_validator(mode="after")
+    def _methods_exist(self) -> Explain:
+        from radvqa.saliency import METHODS
+
+        for name in self.methods:
+            if name not in METHODS:
+                raise InputError(f"found {name!r}", key="methods", fix=one_of(name, list(METHODS)))
+        return self
 
 
 class Report(Part):

@@ -255,6 +255,7 @@ def score_step(task: Task) -> str:
         corpora=[task.run / "corpora" / name for name in used(recipe)],
         num_draws=recipe.evaluate.bootstrap_draws,
         seed=recipe.seed,
+        min_slice_n=recipe.evaluate.min_slice_n,
     )
     warnings = [f"\n  warning: {warning}" for warning in found["warnings"][:SHOWN_WARNINGS]]
     more = len(found["warnings"]) - len(warnings)

@@ -25,7 +25,7 @@ from radvqa.score.frame import questions_of, read_frame
 from radvqa.score.majority import ANSWER_RULE, best_letter, majority_answers
 from radvqa.score.per_question import score_rows
 from radvqa.score.registry import METRICS, Metric
-from radvqa.score.table import Scored, Settings, means, parts, run_order
+from radvqa.score.table import MIN_SLICE, Scored, Settings, means, parts, run_order
 from radvqa.score.warn import find_warnings
 from radvqa.stage import path_hash, writing
 
@@ -38,6 +38,7 @@ def score_predictions(
     cluster: str = "image",
     num_draws: int = 2000,
     seed: int = 0,
+    min_slice_n: int = MIN_SLICE,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Score every answer and make the tables.
 
@@ -61,7 +62,7 @@ def score_predictions(
     questions, codes = questions_of(frame)
     answered = _with_majority(frame, values, statistics, codes, questions, train_answers, chosen, labels)
     scored = _scored(questions, chosen, *answered)
-    settings = Settings(num_draws=num_draws, seed=seed)
+    settings = Settings(num_draws=num_draws, seed=seed, min_slice_n=min_slice_n)
     slices, num_left_out = parts(scored, settings)
     rows = [row for part in slices for row in means(part)]
     pairs = adjust([row for part in slices if {*part.where} <= {*COMPARED} for row in compare(part)])
@@ -86,6 +87,7 @@ def write_scores(
     cluster: str = "image",
     num_draws: int = 2000,
     seed: int = 0,
+    min_slice_n: int = MIN_SLICE,
     inputs: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Score the predictions of one or several folders (or parquet files) together and write the folder `out`.
@@ -104,6 +106,7 @@ def write_scores(
         inputs = {str(file): path_hash(file) for file in files}
         inputs |= {str(folder): path_hash(Path(folder) / "questions.parquet") for folder in corpora}
     settings: dict[str, Any] = {"metrics": metrics, "cluster": cluster, "num_draws": num_draws, "seed": seed}
+    settings["min_slice_n"] = min_slice_n
     return write_tables(frame, train_answers(corpora), out, inputs, **settings)
 
 
