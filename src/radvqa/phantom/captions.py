@@ -56,7 +56,7 @@ def captions(picture: Phantom, rng: np.random.Generator) -> tuple[str, ...]:
         f"{region} {kind} in the {plane} plane. finding: {names}. place: {spots}.",
         f"{plane} {kind} of the {region}. visible: {seen}. {short or 'normal'}.",
         f"the {region} in {article(plane)} {kind}{window}. {'there is ' + long if long else 'nothing abnormal is seen'}.",
-        f"modality {picture.modality.lower()}. plane {plane}. region {region}. finding {names}. place {spots}.",
+        f"modality {kind}. plane {plane}. region {region}. finding {names}. place {spots}.",
     )
 
 

@@ -108,7 +108,7 @@ def _visible(asker: Asker) -> None:
     states = {name: seen(picture, name) for name in HOME[picture.region]}
     for name, state in states.items() if picture.modality != "X-ray" else ():
         asked = asker.chance(0.25)
-        if state is None or not asked or not thin(asker.rng, *RATES[name][:2], state):
+        if state is None or not asked or not thin(asker.rng, *RATES[picture.region, name][:2], state):
             continue
         verb = "Are" if name in PLURAL else "Is"
         question = word(
@@ -134,7 +134,7 @@ def _halves(asker: Asker) -> None:
         if name not in picture.organs:
             continue
         verb = "Are" if name in PLURAL else "Is"
-        spots, rates = halves(picture, name), RATES[name][2:]
+        spots, rates = halves(picture, name), RATES[picture.region, name][2:]
         for pair, value, rate in ((("upper", "lower"), spots[0], rates[:2]), (("left", "right"), spots[1], rates[2:])):
             if value is None or not asker.chance(0.3) or not thin(asker.rng, *rate, value):
                 continue
