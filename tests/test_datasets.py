@@ -72,9 +72,11 @@ def test_every_layout_imports(layout, tmp_path):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_importing_twice_gives_the_same_corpus(layout, tmp_path):
-    first, second = (made(layout, tmp_path / str(i)) for i in (1, 2))
+    name, path, options = LAYOUTS[layout](tmp_path / "in")
+    outs = (tmp_path / "a", tmp_path / "b")
+    first, second = (import_corpus(name, path, out, options=options, progress=False) for out in outs)
     assert list(first.samples()) == list(second.samples())
-    assert first.card["inputs"] == second.card["inputs"]
+    assert first.card == second.card
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if "parquet" not in name and "arrow" not in name])
@@ -291,7 +293,7 @@ def test_kinds_and_tidy_answers():
 def test_names_that_lead_out_of_the_folder(name, tmp_path):
     with pytest.raises(InputError, match="is not a path inside") as caught:
         reading.picture_in(tmp_path / "images", name, tmp_path / "t.csv", 4)
-    assert caught.value.row == 4 and caught.value.file == tmp_path / "t.csv"
+    assert caught.value.row == 4 and caught.value.file == tmp_path / "t.csv" and len(str(caught.value)) < 500
 
 
 def test_links(tmp_path):

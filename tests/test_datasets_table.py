@@ -82,9 +82,10 @@ def test_lists_in_json_text_and_in_json(tmp_path):
 def test_what_a_corpus_holds_reads_back_equal(tmp_path):
     whole = Sample(
         id="i",
-        question="Q?",
-        answers=("yes", "aye"),
-        kind="closed",
+        question=" Q?",
+        answers=("Yes", "aye "),
+        kind="choice",
+        choices=("yes", "no ", "Yes"),
         split="test",
         source="s",
         topic="t",

@@ -50,25 +50,30 @@ class Columns:
         self.file, self.named, self.images = file, named, images
         self.default_split, self.separator, self.name, self.ids = split, separator, name, ids or name
         self.column = {field: named.get(field, field) for field in FIELDS}
+        self.prepared = False
+        """Whether the rows come out of a corpus, as a column `answers` says: then nothing in them is tidied."""
 
     def resolve(self, header: Collection[str]) -> None:
         """All columns that were named, and question and answer, exist; `answers` will do for `answer`."""
         if "answer" not in self.named and "answer" not in header and "answers" in header:
-            self.column["answer"] = "answers"
+            self.column["answer"], self.prepared = "answers", True
         for field in dict.fromkeys(("question", "answer", *self.named)):
             if self.column[field] not in header:
                 fix = "the columns are " + ", ".join(map(str, header)) + f"; say which holds it: columns.{field}=..."
                 raise InputError(f"no column {self.column[field]!r}", file=self.file, key=f"columns.{field}", fix=fix)
 
     def text(self, row: int, record: Record, field: str) -> str | None:
-        """The field's text without blanks at its edges, None where there is none."""
-        return text_of(record, self.column[field], self.file, row, default="").strip() or None
+        """The field's text, without blanks at its edges; None where there is none."""
+        text = text_of(record, self.column[field], self.file, row, default="")
+        return (text if self.prepared else text.strip()) or None
 
     def many(self, row: int, record: Record, field: str) -> tuple[str, ...]:
         """The texts of a field that may hold several."""
         value = self._unpacked(record, field, "[")
         if isinstance(value, list):
             found = [text_of({field: item}, field, self.file, row, default="") for item in value]
+            if self.prepared:
+                return tuple(found)
         else:
             text = self.text(row, record, field) or ""
             found = text.split(self.separator) if self.separator else [text]
@@ -117,7 +122,8 @@ class Columns:
                 "a question without an answer", file=self.file, row=row, key=self.column["answer"], fix=fix
             )
         choices = self.many(row, record, "choices")
-        answers = tuple(tidy(_chosen(answer, choices, self.file, row)) for answer in answers)
+        if not self.prepared:
+            answers = tuple(tidy(_chosen(answer, choices, self.file, row)) for answer in answers)
         split = self.split(row, record)
         given = {field: value for field in TEXT_FIELDS if (value := self.text(row, record, field))}
         return sample_at(

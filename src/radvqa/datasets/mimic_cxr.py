@@ -13,8 +13,8 @@ impression as the report words them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,7 @@ def rows(
     known = _labels(_table(path, labels)) if questions != "reports" else {}
     views = _views(_table(path, "metadata"))
     file = _table(path, "split")
+    report_of = lru_cache(maxsize=64)(_report)  # a study's images come one after the other and share its report
     for row, record in csv_records(file, required=("dicom_id", "study_id", "subject_id", "split")):
         dicom, study, subject = (record[name].strip() for name in ("dicom_id", "study_id", "subject_id"))
         split = SPLITS.get(record["split"].strip())
@@ -83,7 +84,9 @@ def rows(
         folder = f"files/p{subject[:2]}/p{subject}/s{study}"
         shared = _shared(dicom, study, subject, split, views.get(dicom, ""), known.get(study, {}))
         picture = picture_in(path, f"{folder}/{dicom}.jpg", file, row)
-        for fields in _asked(questions, known.get(study), (reports or path) / f"{folder}.txt", drop):
+        for fields in _asked(
+            questions, known.get(study), partial(report_of, (reports or path) / f"{folder}.txt"), drop
+        ):
             yield Row(sample_at(file, row, id=f"mimic_cxr-{dicom}-{fields['topic']}", **(shared | fields)), picture)
 
 
@@ -100,7 +103,9 @@ def _shared(dicom: str, study: str, subject: str, split: str, view: str, known: 
     }
 
 
-def _asked(questions: str, known: dict[str, float] | None, report: Path, drop: Drop) -> Iterator[dict[str, Any]]:
+def _asked(
+    questions: str, known: dict[str, float] | None, report: Callable[[], dict[str, str]], drop: Drop
+) -> Iterator[dict[str, Any]]:
     if questions != "reports":
         if known is None:
             drop("a study without labels")
@@ -112,7 +117,7 @@ def _asked(questions: str, known: dict[str, float] | None, report: Path, drop: D
             asked = {"question": FINDINGS[name], "answers": (answer,), "kind": "closed", "topic": name.lower()}
             yield asked | {"origin": "template"}
     if questions != "findings":
-        parts = _report(report)
+        parts = report()
         for topic, question in REPORT_QUESTIONS.items():
             if topic not in parts:
                 drop(f"a report without {topic}")
@@ -154,9 +159,7 @@ def _views(file: Path) -> dict[str, str]:
     return {r["dicom_id"].strip(): r["ViewPosition"].strip() for _, r in csv_records(file, required=required)}
 
 
-@lru_cache(maxsize=64)
 def _report(file: Path) -> dict[str, str]:
-    """The report's sections; a study's images come one after the other and share it."""
     try:
         return sections(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -25,6 +25,7 @@ from typing import IO, Any, cast
 from radvqa.errors import InputError
 
 Record = dict[str, Any]
+NAME_SHOWN = 80
 DAMAGED = (OSError, EOFError, zlib.error)
 """What reading a file may raise when its disk, or its compression, is damaged."""
 _watched: ContextVar[set[Path] | None] = ContextVar("watched", default=None)
@@ -187,13 +188,22 @@ def picture_in(folder: Path, name: str, file: Path, row: int) -> Path:
     """The picture's path inside `folder`; names that lead out of it, also by a symbolic link, are refused."""
     name = name.strip().replace("\\", "/")
     inside = Path(name)
-    if not name or "\0" in name or inside.is_absolute() or ".." in inside.parts or name[1:3] == ":/":
-        found = f"the image name {name!r} is not a path inside {folder.name}"
+    if not _plausible(name) or inside.is_absolute() or ".." in inside.parts or name[1:3] == ":/":
+        found = f"the image name {name[:NAME_SHOWN]!r} is not a path inside {folder.name}"
         raise InputError(found, file=file, row=row, fix="give names relative to the image folder")
     path = folder / inside
     if not _within(path, folder):
-        raise InputError(f"the image {name!r} is a link that leaves {folder.name}", file=file, row=row)
+        raise InputError(f"the image {name[:NAME_SHOWN]!r} is a link that leaves {folder.name}", file=file, row=row)
     return path
+
+
+def _plausible(name: str) -> bool:
+    """Whether a file system could hold the name at all: not empty, no NUL, encodable, no part over 255 bytes."""
+    try:
+        parts = name.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return bool(name) and "\0" not in name and max(map(len, parts)) <= 255 and len(name) <= 1024
 
 
 @lru_cache(maxsize=1 << 16)

@@ -61,7 +61,7 @@ def rows(
     """
     if path is None:
         raise InputError("slake needs the folder of its files", key="path")
-    names = _mask_names(path / "mask.txt") if evidence else {}
+    known = _Evidence(path / "mask.txt") if evidence else None
     planes = _planes(path, splits)
     for split in dict.fromkeys(splits):
         file = _file_of(path, split)
@@ -72,7 +72,7 @@ def rows(
                 drop("an empty answer")
                 continue
             picture = picture_in(path / "imgs", text_of(record, "img_name", file, row), file, row)
-            yield _row(file, row, record, split, picture, names if evidence else None, planes)
+            yield _row(file, row, record, split, picture, known, planes)
 
 
 def _planes(folder: Path, splits: tuple[str, ...]) -> dict[str, str]:
@@ -94,13 +94,7 @@ def _file_of(folder: Path, split: str) -> Path:
 
 
 def _row(
-    file: Path,
-    row: int,
-    record: Record,
-    split: str,
-    picture: Path,
-    names: dict[str, int] | None,
-    planes: dict[str, str],
+    file: Path, row: int, record: Record, split: str, picture: Path, known: _Evidence | None, planes: dict[str, str]
 ) -> Row:
     question, answer = text_of(record, "question", file, row).strip(), text_of(record, "answer", file, row)
     content = text_of(record, "content_type", file, row, default="").strip()
@@ -120,14 +114,35 @@ def _row(
         modality=modality_of(text_of(record, "modality", file, row, default="")),
         plane=planes.get(record["img_name"]),
         region=region_of(text_of(record, "location", file, row, default="")),
-        boxes=_boxes(folder / "detection.json") if names is not None else (),
-        mask=_mask(folder / "mask.png", question + " " + answer, names) if names else None,
+        boxes=known.boxes(folder / "detection.json") if known else (),
+        mask=known.mask(folder / "mask.png", question + " " + answer) if known else None,
         extra={key: record[key] for key in KEPT if key in record},
     )
     return Row(sample, picture)
 
 
-@lru_cache(maxsize=1024)
+class _Evidence:
+    """Boxes and masks of the images, each file read once an import."""
+
+    def __init__(self, names: Path) -> None:
+        self.names = _mask_names(names)
+        self.boxes = lru_cache(maxsize=1024)(_boxes)
+        self.png = lru_cache(maxsize=1024)(_mask_png)
+
+    def mask(self, file: Path, text: str) -> bytes | None:
+        """Where the structures lie that the text names: a PNG of 1 bit a pixel, None if nowhere.
+
+        The longest name counts: "left lung" is not also "lung".
+        """
+        values: list[int] = []
+        text = text.lower()
+        for name in sorted(self.names, key=len, reverse=True):
+            if re.search(rf"\b{re.escape(name)}\b", text):
+                values.append(self.names[name])
+                text = re.sub(rf"\b{re.escape(name)}\b", " ", text)
+        return self.png(file, tuple(sorted(values))) if values and file.is_file() else None
+
+
 def _boxes(file: Path) -> tuple[Box, ...]:
     """detection.json: a list of {label: [x, y, width, height]}; most images have one or two, some have none."""
     if not file.is_file():
@@ -149,26 +164,14 @@ def _mask_names(file: Path) -> dict[str, int]:
     for row, line in lines(file) if file.is_file() else ():
         if line.strip():
             value, colon, name = line.partition(":")
-            if not colon or not value.strip().isdigit():
+            if not colon or not value.strip().isdecimal() or not name.strip():
                 raise InputError(f"expected value:structure, found {line!r}", file=file, row=row)
             names[name.strip().lower()] = int(value)
     return names
 
 
-def _mask(file: Path, text: str, names: dict[str, int]) -> bytes | None:
-    """Where the structures lie that the question or its answer names: a PNG of 1 bit a pixel, None if nowhere.
-
-    The longest name counts: "left lung" is not also "lung".
-    """
-    if not file.is_file():
-        return None
-    values: list[int] = []
-    text = text.lower()
-    for name in sorted(names, key=len, reverse=True):
-        if name and re.search(rf"\b{re.escape(name)}\b", text):
-            values.append(names[name])
-            text = re.sub(rf"\b{re.escape(name)}\b", " ", text)
-    wanted = np.isin(_labels(file), values) if values else np.zeros(0, dtype=bool)
+def _mask_png(file: Path, values: tuple[int, ...]) -> bytes | None:
+    wanted = np.isin(_labels(file), values)
     if not wanted.any():
         return None
     buffer = io.BytesIO()
@@ -176,7 +179,6 @@ def _mask(file: Path, text: str, names: dict[str, int]) -> bytes | None:
     return buffer.getvalue()
 
 
-@lru_cache(maxsize=8)
 def _labels(file: Path) -> Any:
     note(file)
     try:
