@@ -193,6 +193,7 @@ def test_any_one_part_may_be_missing(run, tmp_path, part):
         for number, method in product(range(4), ("raw", "relevancy")):
             Image.new("RGB", (20, 30)).save(copy / "saliency" / f"{number}-{method}.png")
     said = Page(write_report(copy, tmp_path / "page.html").read_text()).said()
+    assert ("Not finished: Stage 1." in said) == (part == "stage1")
     assert "Provenance" in said and ("0.87 [0.84, 0.90]" in said) == (part != "scores")
 
 

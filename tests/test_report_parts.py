@@ -11,7 +11,7 @@ from PIL import Image
 
 from radvqa.report.card import varied
 from radvqa.report.gallery import over
-from radvqa.report.headline import headline
+from radvqa.report.headline import headline, learned
 from radvqa.report.lookup import Scores, turn
 from radvqa.report.pictures import OUTLINE, outlined, thumbnail
 from report_run import entry, paired_row, scores
@@ -75,6 +75,13 @@ def headline_of(rows: list) -> str | None:
 # ---------------------------------------------------------------- parts
 
 
+def test_what_a_stage_learned_is_said_in_a_line():
+    stage = {"data": [{"corpus": "a", "where": {"topic": ["organ", "plane"], "kind": "closed"}}, {"corpus": "b"}]}
+    assert learned(stage | {"epochs": 0.5}) == "a: organ, plane, closed; b; 0.5 epochs"
+    stage["data"][1]["share"] = 0.2
+    assert learned(stage | {"steps": 1, "epochs": None}) == "a: organ, plane, closed; b (20 % of the mixture); 1 step"
+
+
 def test_scores_are_found_by_what_they_are_about():
     found = Scores(scores(), ["stage1", "stage2"])
     assert found.arms == ["base", "stage1", "stage2"] and found.controls == ["none", "blank", "shuffled"]
@@ -100,12 +107,12 @@ def test_a_paired_test_is_found_from_either_side_and_the_permutation_first():
 
 def test_sample_pictures_are_different_pictures_and_differ():
     rows = [
-        {"id": f"q{i}", "image": f"k{i // 3}", "modality": "CT" if i < 24 else "MR", "plane": None, "region": None}
-        | {"topic": None, "kind": "closed", "question": "?", "answers": ["yes"]}
+        {"id": f"q{i:02d}", "image": f"k{i // 3}", "modality": "CT" if i < 24 else "MR", "plane": None, "region": None}
+        | {"topic": ("modality", "organ", "finding")[i % 3], "kind": "closed", "question": "?", "answers": ["yes"]}
         for i in range(30)
     ]
-    chosen = varied(pl.DataFrame(rows, schema_overrides={n: pl.String for n in ("plane", "region", "topic")}), 4)
-    assert len({row["image"] for row in chosen}) == 4
+    chosen = varied(pl.DataFrame(rows, schema_overrides={n: pl.String for n in ("plane", "region")}), 4)
+    assert len({row["image"] for row in chosen}) == 4 and len({row["topic"] for row in chosen}) == 3
     # 8 pictures are CT and 2 are MR: the least seen is taken each time, so two of each
     assert sorted(row["modality"] for row in chosen) == ["CT", "CT", "MR", "MR"]
 

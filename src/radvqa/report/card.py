@@ -89,14 +89,15 @@ def varied(table: pl.DataFrame, number: int) -> list[dict[str, Any]]:
     Rows come in the order of the hash of their ids; each time the one is taken whose modality, plane, region, topic
     and kind were taken least often before.
     """
-    table = table.filter(pl.col("image").is_not_null()).unique("image", keep="first", maintain_order=True)
+    table = table.filter(pl.col("image").is_not_null())
     order = sorted(range(len(table)), key=lambda i: hashlib.sha256(table["id"][i].encode()).digest())
     rows = table[order[:CANDIDATES]].to_dicts()
     seen: Counter[tuple[str, Any]] = Counter()
     taken: list[dict[str, Any]] = []
     while rows and len(taken) < number:
         best = min(range(len(rows)), key=lambda i: sum(seen[field, rows[i][field]] for field in VARIED))
-        row = rows.pop(best)
+        row = rows[best]
+        rows = [other for other in rows if other["image"] != row["image"]]
         seen.update((field, row[field]) for field in VARIED)
         taken.append(row)
     return taken

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from radvqa.report.lookup import Entry, Scores, turn
 from radvqa.report.read import Run
-from radvqa.report.words import arm_name, bounds, count, is_number, joined, metric_name, number
+from radvqa.report.words import arm_name, bounds, count, is_number, joined, metric_name, number, percent
 
 WRITTEN = Markup('<span class="whole"><strong>{}</strong> <span class="bounds">{}</span></span>')
 
@@ -83,9 +83,10 @@ def learned(stage: Mapping[str, Any]) -> str:
     for source in stage.get("data") or []:
         where = source.get("where") or {}
         values = [str(v) for value in where.values() for v in (value if isinstance(value, (list, tuple)) else [value])]
-        parts.append(str(source.get("corpus", "")) + (f": {', '.join(values)}" if values else ""))
-    length = [count(stage[unit], unit[:-1]) for unit in ("epochs", "steps") if is_number(stage.get(unit))]
-    return "; ".join([*parts, *length])
+        share = f" ({percent(source['share'])} of the mixture)" if is_number(source.get("share")) else ""
+        parts.append(str(source.get("corpus", "")) + (f": {', '.join(values)}" if values else "") + share)
+    length = [(stage[unit], unit) for unit in ("epochs", "steps") if is_number(stage.get(unit))]
+    return "; ".join([*parts, *(f"{value:g} {unit if value != 1 else unit[:-1]}" for value, unit in length)])
 
 
 def _over(run: Run) -> str:

@@ -86,6 +86,7 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "head": headline(run, scores),
         "cards": [data_card(name, corpus, num_pictures=num_pictures) for name, corpus in run.corpora.items()],
         "curves": [stage_curves(name, log, tone=tones.get(name, 1)) for name, log in _by_stage(run, stages)],
+        "untrained": [words.arm_name(stage["name"]) for stage in stages if run.logs and stage["name"] not in run.logs],
         "learned": {words.arm_name(stage["name"]): learned(stage) for stage in stages},
         "forest": forest_of(scores, metric) if metric else None,
         "strips": strips_of(scores, [name for name in scores.metrics if name != metric]),
