@@ -95,6 +95,12 @@ def test_scores_are_found_by_what_they_are_about():
     assert named.arms == ["base", "z", "a"]  # the recipe's order, not the alphabet's
 
 
+def test_warnings_about_earlier_arms_come_last():
+    texts = ["base: blind", "stage1 / none: empty", "stage2: blind", "few images"]
+    found = Scores(scores() | {"warnings": texts}, ["stage1", "stage2"])
+    assert found.warnings == ["stage2: blind", "few images", "base: blind", "stage1 / none: empty"]
+
+
 def test_a_paired_test_is_found_from_either_side_and_the_permutation_first():
     rows = [
         paired_row(("a", "none"), ("b", "none"), 0.2, 0.1, 0.4, 0.01, "mcnemar"),

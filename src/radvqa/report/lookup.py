@@ -31,7 +31,7 @@ class Scores:
         found, self.stages = found or {}, list(stages)
         self.entries: Sequence[Entry] = found.get("metrics") or []
         self.paired: Sequence[Entry] = found.get("paired") or []
-        self.warnings: Sequence[str] = found.get("warnings") or []
+        self._warnings: Sequence[str] = found.get("warnings") or []
         self.majority = [
             {"metric": self.headline, "arm": MAJORITY, "control": "none"} | m for m in found.get("majority") or []
         ]
@@ -44,6 +44,12 @@ class Scores:
         """base, the stages in the order of the recipe, then any others by name; without the majority."""
         found = {e["arm"] for e in self.entries} - {MAJORITY}
         return sorted(found, key=lambda arm: (_place(arm, ["base", *self.stages]), arm_order(arm)))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the score room warns of: first what does not concern an earlier arm than the last, which the run is about."""
+        earlier = tuple(f"{arm}{sign}" for arm in self.arms[:-1] for sign in (":", " "))
+        return sorted(self._warnings, key=lambda text: text.startswith(earlier))
 
     @property
     def controls(self) -> list[str]:
