@@ -79,6 +79,7 @@ def test_a_finished_run_does_nothing_and_says_so(recipe_file):
     said = io.StringIO()
     pipeline.run(recipe, steps=STAND_INS, screen=Screen(Console(file=said, width=200)))
     assert said.getvalue().count("unchanged since") == len(STEPS) and "✓" not in said.getvalue()
+    assert not list(recipe.out.rglob("*.partial"))
     assert "closed accuracy" in said.getvalue() and "report.html" in said.getvalue()
 
 

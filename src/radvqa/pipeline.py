@@ -263,15 +263,16 @@ def _write_record(folder: Path, planned: Sequence[Step]) -> None:
 
 def _publish(folder: Path) -> None:
     """The page at the top of the run folder: the same file, or a copy where files cannot have two names."""
-    page, partial = folder / "report" / "report.html", folder / "report.html.partial"
-    if not page.is_file():
-        return
+    page, final = folder / "report" / "report.html", folder / "report.html"
+    partial = final.with_name(final.name + ".partial")
     partial.unlink(missing_ok=True)
+    if not page.is_file() or (final.exists() and final.samefile(page)):
+        return
     try:
         partial.hardlink_to(page)
     except OSError:
         shutil.copyfile(page, partial)
-    partial.replace(folder / "report.html")
+    partial.replace(final)
 
 
 def _replace(path: Path, text: str) -> None:
