@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from radvqa import stage
+from radvqa.errors import InputError
 
 
 @dataclass
@@ -84,6 +86,15 @@ def test_a_failed_step_leaves_nothing_and_the_earlier_result_stays(tmp_path, err
         (partial / "x.txt").write_text("new")
         raise error
     assert (folder / "x.txt").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_full_disk_is_named_where_the_writer_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left on device") as error, stage.writing(tmp_path / "a", {}, {}):
+        raise RuntimeError("File out of specification: transport error")
+    assert isinstance(error.value.__cause__, RuntimeError) and not list(tmp_path.iterdir())
+    with pytest.raises(InputError), stage.writing(tmp_path / "a", {}, {}):
+        raise InputError("the user's mistake stays what it is")
 
 
 def test_a_resumable_step_goes_on_only_under_the_same_fingerprint(tmp_path):

@@ -13,6 +13,7 @@ resume). Two runs with the same config and the same inputs have the same fingerp
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from radvqa.errors import InputError
 
 RECORD = "stage.json"
 MARKER = ".fingerprint"
@@ -140,12 +143,20 @@ def writing(folder: Path, config: Any, inputs: Mapping[str, str], *, resume: boo
         with measuring() as measured:
             yield partial
         _write_record(partial, mark, config, inputs, {**measured(), "resumed": resumed})
-    except BaseException:
+    except BaseException as error:
+        full = is_full(partial.parent)  # asked before anything is removed
         if not resume:
             _remove(partial)
+        if full and isinstance(error, Exception) and not isinstance(error, (OSError, InputError)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
     _swap(partial, folder)
     (folder / MARKER).unlink(missing_ok=True)  # only now: cut before the rename, a resumable step still finds its work
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is no room left where a folder lies. Some writers fail on a full disk without saying so."""
+    return shutil.disk_usage(folder).free < 1 << 20
 
 
 def _write_record(folder: Path, mark: str, config: Any, inputs: Mapping[str, str], measured: dict[str, Any]) -> None:
