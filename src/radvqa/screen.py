@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -24,6 +25,8 @@ from rich.table import Table
 from radvqa.steps import Tell
 
 EVERY_S = 30.0
+LOG_WIDTH = 120
+"""Columns of a log file, which has no width of its own."""
 METRIC = "closed_accuracy"
 
 
@@ -32,6 +35,8 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
+        if console is None and not self.console.is_terminal:
+            self.console.width = LOG_WIDTH
         self.place, self.total, self.started = 0, 0, time.monotonic()
 
     def begin(self, name: str, folder: Path, num_steps: int) -> None:
@@ -116,9 +121,11 @@ def score_table(scores: Mapping[str, Any]) -> Table:
     where = {"kind": "closed"} if any(row["slice"] == {"kind": "closed"} for row in rows) else {}
     found = {(row["arm"], row["control"]): row for row in rows if row["slice"] == where}
     controls = list(dict.fromkeys(control for _, control in found))
-    table = Table(title="closed accuracy in %, with 95 % intervals", title_justify="left", title_style="bold")
+    table = Table(
+        title="closed accuracy in %, with 95 % intervals", title_justify="left", title_style="bold", box=SIMPLE_HEAD
+    )
     for name in ("", "n", *({"none": "full"}.get(control, control) for control in controls)):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+        table.add_column(name, justify="right" if name else "left")
     for arm in dict.fromkeys(arm for arm, _ in found):
         cells = [found.get((arm, control)) for control in controls]
         table.add_row(escape(arm), str(max(cell["n"] for cell in cells if cell)), *map(percent, cells))
