@@ -75,6 +75,7 @@ def _corpus(folder: Path) -> None:
                 topic=("finding", "plane")[i % 2],
                 modality=("CT", "MR", "X-ray")[i % 3],
                 region="thorax",
+                mask=b"any" if i == 3 else None,
             )
             writer.add(sample, picture)
         writer.drop("the answer is empty", 7)

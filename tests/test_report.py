@@ -133,7 +133,8 @@ def test_the_numbers_of_the_files_are_on_the_page(page):
         "Stage 2 scores higher than base model: +0.35 [+0.31, +0.39], p < 0.001.",
         "probability 0.73",
         "31 % in the outline",
-        "25 % of the picture",
+        "true evidence 25 % of the picture",  # the question has a mask
+        "labelled boxes 25 % of the picture",  # it has none, so the outline is of boxes
         "unit of relevancy; orange speaks for the answer, purple against it",
         "4 epochs",
         "phantom: modality, plane",

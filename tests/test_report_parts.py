@@ -30,7 +30,7 @@ def sentence(found: dict) -> str:
 def test_the_sentence_tells_the_way_and_what_not_seeing_reaches():
     assert sentence(scores()) == (
         "Closed accuracy rose from 0.52 [0.49, 0.55] (base model) to 0.71 [0.68, 0.74] (stage 1) and "
-        "0.87 [0.84, 0.90] (stage 2), and rests on the picture: 0.51 [0.47, 0.55] under a blank image and "
+        "0.87 [0.84, 0.90] (stage 2), and falls without the picture: to 0.51 [0.47, 0.55] under a blank image and "
         "0.54 [0.50, 0.58] under shuffled images; the majority answer reaches 0.50 [0.46, 0.54]."
     )
 
@@ -51,9 +51,24 @@ def test_the_verb_is_the_paired_tests(low, high, p, verb):
 
 def test_a_model_that_does_not_look_is_said_not_to():
     blind = paired_row(("stage2", "none"), ("stage2", "blank"), 0.01, -0.02, 0.04, 0.6)
-    assert "but does not clearly rest on the picture: 0.51" in sentence(scores() | {"paired": [blind]})
+    assert ", but does not clearly fall without the picture: 0.51" in sentence(scores() | {"paired": [blind]})
+    shuffled = paired_row(("stage2", "none"), ("stage2", "shuffled"), 0.01, -0.02, 0.04, 0.6)
+    assert "does not clearly fall" in sentence(scores() | {"paired": [shuffled]})  # one control is enough
     worse = paired_row(("stage2", "blank"), ("stage2", "none"), 0.05, 0.02, 0.08, 0.01)
-    assert "but a blank image does better: 0.51" in sentence(scores() | {"paired": [worse]})
+    assert ", but is higher without the picture: 0.51" in sentence(scores() | {"paired": [worse]})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "said"),
+    [
+        (0.3, 0.4, 0.001, "; the majority answer reaches 0.50"),
+        (0.01, 0.1, 0.06, "; stage 2 is not clearly above the majority answer, 0.50"),
+        (-0.4, -0.3, 0.001, "; stage 2 is below the majority answer, 0.50"),
+    ],
+)
+def test_the_majority_answer_is_an_opponent(low, high, p, said):
+    row = paired_row(("stage2", "none"), ("majority", "none"), (low + high) / 2, low, high, p)
+    assert said in sentence(scores() | {"paired": [row]})
 
 
 def test_without_a_test_intervals_that_do_not_touch_decide():

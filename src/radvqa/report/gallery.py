@@ -63,7 +63,8 @@ class Item:
     facts: str
     picture: Picture | None
     """None where no corpus of the run holds it; the panels are then the method's finished pictures."""
-    has_truth: bool
+    outline: str
+    """What the cyan outline shows: `true evidence` (the question's mask), `labelled boxes`, or nothing."""
     truth_share: str
     """Share of the picture that lies in the true outline."""
     panels: tuple[Panel, ...]
@@ -116,7 +117,8 @@ class _Shelf:
             return {}
         if corpus not in self.tables:
             file = self.corpora[corpus].folder / "questions.parquet"
-            self.tables[corpus] = pl.read_parquet(file, columns=["id", "modality", "plane", "region", "topic"])
+            columns = ["id", "modality", "plane", "region", "topic", pl.col("mask").is_not_null().alias("has_mask")]
+            self.tables[corpus] = pl.scan_parquet(file).select(columns).collect()
         found = self.tables[corpus].filter(pl.col("id") == sample)
         return found.row(0, named=True) if len(found) else {}
 
@@ -138,7 +140,7 @@ def _item(entry: Mapping[str, Any], folder: Path, shelf: _Shelf) -> Item:
         arm=arm_name(str(entry.get("arm", ""))),
         facts=" · ".join(fact for fact in facts if fact),
         picture=_plain(picture, mask),
-        has_truth=bool(mask),
+        outline=("true evidence" if row.get("has_mask", True) else "labelled boxes") if mask else "",
         truth_share=percent(entry["mask_share"]) if is_number(entry.get("mask_share")) else "",
         panels=tuple(_panel(method, files, folder, picture, inside.get(method)) for method, files in maps.items()),
     )

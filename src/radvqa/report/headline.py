@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from radvqa.report.lookup import Entry, Scores, turn
+from radvqa.report.lookup import MAJORITY, Entry, Scores, turn
 from radvqa.report.read import Run
 from radvqa.report.words import arm_name, bounds, count, is_number, joined, metric_name, number, percent
 
@@ -133,17 +133,35 @@ def _sentence(scores: Scores, metric: str) -> Markup | None:
 
 
 def _controls(scores: Scores, metric: str, arm: str) -> Markup:
+    """What not seeing reaches, and whether the arm clearly does better than it."""
     names = {"blank": "under a blank image", "shuffled": "under shuffled images"}
-    found = [(name, scores.find(metric, arm, control)) for control, name in names.items()]
-    parts = [Markup("{} {}").format(_value(entry), name) for name, entry in found if entry]
+    found = {control: entry for control in names if (entry := scores.find(metric, arm, control))}
+    text = Markup("")
+    if found:
+        ways = [change(scores, metric, (arm, "none"), (arm, control)) for control in found]
+        lead = "; without the picture: "
+        if None not in ways:
+            lead = FALLS[min(way for way in ways if way is not None)]
+        parts = [Markup("{} {}").format(_value(entry), names[control]) for control, entry in found.items()]
+        text += Markup("{}{}").format(lead, Markup(" and ").join(parts))
     majority = scores.majority_for(metric)
-    against = Markup("; the majority answer reaches {}").format(_value(majority)) if majority else Markup("")
-    if not parts:
-        return against
-    seeing = {1: ", and rests on the picture: ", 0: ", but does not clearly rest on the picture: "}
-    sees = change(scores, metric, (arm, "none"), (arm, "blank"))
-    lead = ", but a blank image does better: " if sees == -1 else seeing.get(sees, "; ") if sees is not None else "; "
-    return Markup("{}{}").format(lead, Markup(" and ").join(parts)) + against
+    if majority is not None:
+        way = change(scores, metric, (arm, "none"), (MAJORITY, "none"))
+        text += Markup("; {} {}").format(MAJORITY_SAID[way].format(arm_name(arm).lower()), _value(majority))
+    return text
+
+
+FALLS = {
+    1: ", and falls without the picture: to ",
+    0: ", but does not clearly fall without the picture: ",
+    -1: ", but is higher without the picture: ",
+}
+MAJORITY_SAID = {
+    1: "the majority answer reaches",
+    0: "{} is not clearly above the majority answer,",
+    -1: "{} is below the majority answer,",
+    None: "the majority answer reaches",
+}
 
 
 def change(scores: Scores, metric: str, a: tuple[str, str], b: tuple[str, str]) -> int | None:
