@@ -130,7 +130,7 @@ def test_the_numbers_of_the_files_are_on_the_page(page):
         "Lowest validation loss 1.250 at step 20",
         "Answer tokens learned from 1,500",  # 30 steps of 50
         "0.26 [0.24, 0.28]",  # token F1 of base: half of 0.52 [0.49, 0.55]
-        "Stage 2 scores higher than base model: +0.35 [+0.31, +0.39], p < 0.001.",
+        "Stage 2 scores higher than the base model: +0.35 [+0.31, +0.39], p < 0.001.",
         "probability 0.73",
         "31 % in the outline",
         "true evidence 25 % of the picture",  # the question has a mask

@@ -80,6 +80,8 @@ def test_without_a_test_intervals_that_do_not_touch_decide():
 def test_one_arm_alone_and_no_controls():
     rows = [entry("exact_match", "base", "none", (0.4, 0.3, 0.5))]
     assert sentence({"metrics": rows}) == "Exact match of the base model is 0.40 [0.30, 0.50]."
+    rows = [entry("exact_match", "stage1", "none", (0.4, 0.3, 0.5))]
+    assert sentence({"metrics": rows}).startswith("Exact match of stage 1 is 0.40")
     assert headline_of([]) is None and headline_of([entry("f", "base", "none", (None, None, None))]) is None
 
 

@@ -17,6 +17,7 @@ from radvqa.report.charts import Mark, Row, forest, strip
 from radvqa.report.lookup import MAJORITY, Entry, Scores, side, turn
 from radvqa.report.words import (
     NONE,
+    arm_in_text,
     arm_name,
     bounds,
     control_name,
@@ -274,8 +275,8 @@ def _comparison(test: Entry) -> Comparison:
 
 def _run_name(run: tuple[str, str], *, inner: bool = False) -> str:
     arm, control = run
-    name = "The majority answer" if arm == MAJORITY else arm_name(arm)
-    name = name[:1].lower() + name[1:] if inner else name
+    name = "the majority answer" if arm == MAJORITY else arm_in_text(arm)
+    name = name if inner else name[:1].upper() + name[1:]
     return name if control == "none" else f"{name} with {_with(control)}"
 
 

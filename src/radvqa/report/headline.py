@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from radvqa.report.lookup import MAJORITY, Entry, Scores, turn
 from radvqa.report.read import Run
-from radvqa.report.words import arm_name, bounds, count, is_number, joined, metric_name, number, percent
+from radvqa.report.words import arm_in_text, arm_name, bounds, count, is_number, joined, metric_name, number, percent
 
 WRITTEN = Markup('<span class="whole"><strong>{}</strong> <span class="bounds">{}</span></span>')
 
@@ -123,10 +123,10 @@ def _sentence(scores: Scores, metric: str) -> Markup | None:
         return None
     text = Markup("{} ").format(metric_name(metric))
     if len(arms) == 1:
-        text += Markup("of the {} is {}").format(arm_name(arms[0][0]).lower(), _value(arms[0][1]))
+        text += Markup("of {} is {}").format(arm_in_text(arms[0][0]), _value(arms[0][1]))
     else:
         verb = _verb(change(scores, metric, (arms[-1][0], "none"), (arms[0][0], "none")))
-        steps = [Markup("{} ({})").format(_value(entry), arm_name(arm).lower()) for arm, entry in arms]
+        steps = [Markup("{} ({})").format(_value(entry), arm_in_text(arm).removeprefix("the ")) for arm, entry in arms]
         later = Markup(", ").join(steps[1:-1]) + Markup(" and ") + steps[-1] if steps[2:] else steps[-1]
         text += Markup("{} from {} to {}").format(verb, steps[0], later)
     return text + _controls(scores, metric, arms[-1][0]) + "."
@@ -147,7 +147,7 @@ def _controls(scores: Scores, metric: str, arm: str) -> Markup:
     majority = scores.majority_for(metric)
     if majority is not None:
         way = change(scores, metric, (arm, "none"), (MAJORITY, "none"))
-        text += Markup("; {} {}").format(MAJORITY_SAID[way].format(arm_name(arm).lower()), _value(majority))
+        text += Markup("; {} {}").format(MAJORITY_SAID[way].format(arm_in_text(arm)), _value(majority))
     return text
 
 

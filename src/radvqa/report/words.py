@@ -103,6 +103,12 @@ def arm_name(arm: str) -> str:
     return _ARMS.get(arm, arm)
 
 
+def arm_in_text(arm: str) -> str:
+    """The arm within a sentence: `the base model`, `stage 2`; any other name as it stands."""
+    name = arm_name(arm)
+    return "the base model" if arm == "base" else name.lower() if name != arm else arm
+
+
 def control_name(control: str) -> str:
     """`True image`, `Blank image`, `Shuffled images`."""
     return _CONTROLS.get(control, control)
