@@ -118,6 +118,20 @@ def test_labels_come_from_the_train_split_only():
     assert "medvint" not in score_predictions(frame, None, num_draws=10)[0].columns
 
 
+def test_a_list_of_labels_without_end_is_used_only_when_asked_for():
+    import polars as pl
+
+    frame = pl.DataFrame({"id": ["1"], "kind": ["open"], "question": ["?"], "answers": [["x7"]], "answer": ["x7."]})
+    train = pl.DataFrame(
+        {"question": ["a"] * 2001, "kind": ["open"] * 2001, "answers": [[f"x{n}"] for n in range(2001)]}
+    )
+    train = train.with_columns(topic=pl.lit(None, pl.String))
+    scores, tables = score_predictions(frame, train, num_draws=10)
+    assert "medvint" not in scores.columns
+    assert "medvint: not computed, train has 2,001 different answers; ask for it by name" in tables["warnings"]
+    assert score_predictions(frame, train, metrics=["medvint"], num_draws=10)[0]["medvint"].to_list() == [1.0]
+
+
 # ---------------------------------------------------------------- choice
 
 

@@ -29,6 +29,9 @@ from radvqa.score.table import MIN_SLICE, Scored, Settings, means, parts, run_or
 from radvqa.score.warn import find_warnings
 from radvqa.stage import path_hash, writing
 
+MAX_LABELS = 2000
+"""Matching against a list of labels takes milliseconds an answer at this length, and seconds at a hundred times it."""
+
 
 def score_predictions(
     predictions: pl.DataFrame,
@@ -44,17 +47,16 @@ def score_predictions(
 
     predictions: the schema of predictions.parquet; id, kind, question, answers and answer are needed. A null answer is
     unscored, an empty one wrong. train_answers: question, kind, topic, answers of the train split, for the majority
-    answer and for label lists; None leaves these out. metrics: names from METRICS, by default all that need no extra package. cluster: image or
-    subject; where it is null the other one, else the question itself.
+    answer and for label lists; None leaves these out. metrics: names from METRICS, by default all that need no extra
+    package and at most MAX_LABELS labels. cluster: image or subject; where it is null the other one, else the question
+    itself. min_slice_n: slices of fewer questions are counted and left out.
     Returns scores (id, arm, control, a column a metric, null = unscored) and the content of scores.json.
     Raises InputError for a missing column, an unknown kind, or a question answered twice in one run.
     """
     chosen = _chosen(metrics)
     frame = read_frame(predictions, cluster)
     labels = _labels(train_answers)
-    chosen = [metric for metric in chosen if metric.uses != "labels" or labels]
-    if not {"options", "option_logprobs"} <= set(frame.columns) or not frame["options"].list.len().sum():
-        chosen = [metric for metric in chosen if metric.uses != "likelihood"]
+    chosen, left_out = _possible(chosen, frame, labels, asked=metrics is not None)
     values, statistics = score_rows(frame, chosen, labels)
     scores = frame.select("id", "arm", "control").with_columns(
         pl.Series(metric.name, values[:, place], nan_to_null=True) for place, metric in enumerate(chosen)
@@ -71,9 +73,10 @@ def score_predictions(
         "paired": pairs,
         "majority": [_majority_row(row) for row in rows if _run(row) == MAJORITY and row["n"]],
         "constant_letter": best_letter(questions, num_draws, seed),
-        "warnings": find_warnings(frame, rows, pairs, num_left_out),
+        "warnings": [*find_warnings(frame, rows, pairs, num_left_out), *left_out],
         "about": {metric.name: _about(metric) for metric in chosen},
-        "settings": {"cluster": cluster, "num_draws": num_draws, "num_flips": settings.num_flips, "seed": seed},
+        "settings": {"cluster": cluster, "num_draws": num_draws, "num_flips": settings.num_flips, "seed": seed}
+        | {"min_slice_n": min_slice_n},
     }
     return scores, found
 
@@ -147,6 +150,19 @@ def _chosen(names: Sequence[str] | None) -> list[Metric]:
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}", key="metrics", fix="use " + ", ".join(METRICS))
     return [METRICS[name] for name in METRICS if (name in names if names else not METRICS[name].extra)]
+
+
+def _possible(
+    chosen: list[Metric], frame: pl.DataFrame, labels: Sequence[str], asked: bool
+) -> tuple[list[Metric], list[str]]:
+    """The metrics whose inputs are there, and a sentence on what is left out for its cost unless asked for by name."""
+    unusable = {"labels"} if not labels or (len(labels) > MAX_LABELS and not asked) else set()
+    if not {"options", "option_logprobs"} <= set(frame.columns) or not frame["options"].list.len().sum():
+        unusable.add("likelihood")
+    named = [metric.name for metric in chosen if metric.uses == "labels"]
+    said = f"{', '.join(named)}: not computed, train has {len(labels):,} different answers; ask for it by name"
+    kept = [metric for metric in chosen if metric.uses not in unusable]
+    return kept, [said] if named and len(labels) > MAX_LABELS and not asked else []
 
 
 def _with_majority(
