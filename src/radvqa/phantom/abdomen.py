@@ -59,10 +59,10 @@ def _bowel(body: Builder, rng: np.random.Generator) -> None:
             loop = body.ellipsoid("colon", "wall", tuple(at.tolist()), (r, r, r * 1.1), over="fat", xray=False)
             _fill(body, loop, gas=bool(rng.random() < 0.5))
     for _ in range(52):
-        at = (rng.uniform(-74, 78), rng.uniform(-66, 14), rng.uniform(-165, -2))
-        r = tuple(rng.uniform(12, 18, 3).tolist())
+        middle = (rng.uniform(-74, 78), rng.uniform(-66, 14), rng.uniform(-165, -2))
+        axes = tuple(rng.uniform(12, 18, 3).tolist())
         turn = tuple(rng.uniform(-40, 40, 3).tolist())
-        loop = body.ellipsoid("bowel", "wall", at, r, turn=turn, over="fat", xray=False)
+        loop = body.ellipsoid("bowel", "wall", middle, axes, turn=turn, over="fat", xray=False)
         _fill(body, loop, gas=bool(rng.random() < 0.2))
 
 

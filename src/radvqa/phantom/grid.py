@@ -127,7 +127,10 @@ def level(solid: Solid, grid: Grid, window: tuple[slice, slice], grow_mm: float 
         da, db = a - solid.centre[ia], b - solid.centre[ib]
         terms = [da * m[i][ia] + db * m[i][ib] + m[i][ic] * c for i in range(3)]
         extra = 0.0
-    return sum(_power(t, n) for t in terms) + np.float32(extra)
+    total = _power(terms[0], n)
+    for term in terms[1:]:
+        total = total + _power(term, n)
+    return total + np.float32(extra)
 
 
 def _power(value: Array, n: float) -> Array:
@@ -181,11 +184,11 @@ def chord(solid: Solid, grid: Grid, window: tuple[slice, slice]) -> tuple[Array,
     a, b = grid.a[window], grid.b[window]
     if solid.tube is not None:
         start, end, r0, r1 = solid.tube
-        da, db = end[ia] - start[ia], end[ib] - start[ib]
+        run_a, run_b = end[ia] - start[ia], end[ib] - start[ib]
         pa, pb = a - start[ia], b - start[ib]
-        t = np.clip((pa * da + pb * db) * (1 / max(da * da + db * db, 1e-6)), 0, 1)
-        off = np.square(pa - t * da) + np.square(pb - t * db)
-        half = np.sqrt(np.maximum(np.square(r0 + (r1 - r0) * t) - off, 0))
+        t = np.clip((pa * run_a + pb * run_b) * (1 / max(run_a * run_a + run_b * run_b, 1e-6)), 0, 1)
+        off = np.square(pa - t * run_a) + np.square(pb - t * run_b)
+        half: Array = np.sqrt(np.maximum(np.square(r0 + (r1 - r0) * t) - off, 0))
         middle = np.float32((start[ic] + end[ic]) / 2)
         return middle - half, middle + half
     da, db = a - solid.centre[ia], b - solid.centre[ib]

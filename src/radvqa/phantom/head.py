@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from radvqa.phantom.anatomy import LAYERS, OUTER, Anatomy, Builder, scale_of
@@ -24,7 +26,12 @@ def build(rng: np.random.Generator) -> Anatomy:
 
 def _hull(body: Builder, fat_mm: float, bone_mm: float) -> None:
     for (name, over), thin in zip(LAYERS, (0.0, 2.0, 2.0 + fat_mm)):
-        how = {"over": over, "within": () if name == "skin" else OUTER, "fixed": True, "xray": name == "skin"}
+        how: dict[str, Any] = {
+            "over": over,
+            "within": () if name == "skin" else OUTER,
+            "fixed": True,
+            "xray": name == "skin",
+        }
         body.ellipsoid(name, name, (0, 0, 0), (77 - thin, 97 - thin, 96 - thin), **how)
         how |= {"carve": ("skin",), "over": "air"}
         body.tube(name, name, (0, 22, -70), (0, 26, -190), 54 - thin, **how)
@@ -39,7 +46,7 @@ def _hull(body: Builder, fat_mm: float, bone_mm: float) -> None:
 
 def _face(body: Builder, rng: np.random.Generator) -> None:
     # the skull base and the face replace the lower part of the skull's ellipsoid
-    low = {"over": "csf", "within": ("skull", CSF), "xray": False, "fixed": True}
+    low: dict[str, Any] = {"over": "csf", "within": ("skull", CSF), "xray": False, "fixed": True}
     body.ellipsoid("muscle", "muscle", (0, -50, -84), (52, 44, 42), **low)
     body.ellipsoid("muscle", "muscle", (0, 10, -92), (54, 50, 22), **low)
     for side in (-1, 1):
@@ -76,7 +83,7 @@ def _neck(body: Builder) -> None:
 
 
 def _brain(body: Builder, rng: np.random.Generator) -> Solid:
-    deep = {"within": BRAIN, "xray": False}
+    deep: dict[str, Any] = {"within": BRAIN, "xray": False}
     for side, name in ((-1, "right hemisphere"), (1, "left hemisphere")):
         brain = body.ellipsoid(
             name, "grey", (0, 0, 2), (60.5, 79.5, 78), over="csf", within=(CSF,), side=side, xray=False, fixed=True
@@ -90,7 +97,7 @@ def _brain(body: Builder, rng: np.random.Generator) -> Solid:
     body.tube("spinal cord", "cord", (0, 31, -76), (0, 33, -200), 5, xray=False, fixed=True)
     wide = rng.uniform(0.8, 1.35)  # ventricles widen with age
     calcified = rng.random(2) < 0.6  # plexus and pineal gland: normal, and bright on CT
-    fluid = {"structure": "ventricles", "tissue": "csf", "xray": False}
+    fluid: dict[str, Any] = {"structure": "ventricles", "tissue": "csf", "xray": False}
     body.ellipsoid(centre=(0, 30, -42), axes=(6, 5, 8), **fluid)
     body.ellipsoid(centre=(0, 2, -6), axes=(2.5 * wide, 12, 9), **fluid)
     for side in (-1, 1):

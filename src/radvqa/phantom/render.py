@@ -13,7 +13,12 @@ from scipy.ndimage import gaussian_filter
 from radvqa.phantom.grid import Array, smooth_field
 from radvqa.phantom.tissue import ENHANCED, HU, T1, T2, TEXTURE, T
 
-WINDOWS = {"lung": (-520, 1400), "soft tissue": (40, 400), "bone": (400, 1800), "brain": (38, 85)}
+WINDOWS: dict[str, tuple[float, float]] = {
+    "lung": (-520, 1400),
+    "soft tissue": (40, 400),
+    "bone": (400, 1800),
+    "brain": (38, 85),
+}
 """Name -> centre and width in HU."""
 NOISE_SD = (0.008, 0.02)
 """The standard deviation of a pixel's noise, as a part of the full grey range, lies between these."""
@@ -42,7 +47,9 @@ def render_ct(tissues: Array, window: str, rng: np.random.Generator, *, enhanced
     low = centre - width / 2
     grey = np.clip((hu - low) * np.float32(1 / width), -0.02, 1.02)
     sd = np.float32(rng.uniform(*NOISE_SD))
-    return _finish(grey, rng.uniform(0.5, 0.8), rng.standard_normal(tissues.shape, dtype=np.float32) * sd)
+    blur_px = rng.uniform(0.5, 0.8)
+    noise: Array = rng.standard_normal(tissues.shape, dtype=np.float32)
+    return _finish(grey, blur_px, noise * sd)
 
 
 def render_mr(tissues: Array, sequence: str, rng: np.random.Generator) -> Array:

@@ -12,7 +12,8 @@ from math import cos, radians, sin, sqrt
 
 from radvqa.phantom.tissue import ID, T
 
-Point = tuple[float, float, float]
+Point = tuple[float, ...]
+"""Three numbers: x, y, z (mm)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def ellipsoid(
     """A superquadric; `structure` "" keeps the label underneath; `turn` are degrees about x, y, z."""
     if turn is None:
         matrix = tuple(tuple(1.0 / axes[i] if i == k else 0.0 for k in range(3)) for i in range(3))
-        half = axes
+        half: Point = axes
     else:
         r = rotation(turn)
         matrix = tuple(tuple(r[k][i] / axes[i] for k in range(3)) for i in range(3))

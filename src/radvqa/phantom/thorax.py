@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def build(rng: np.random.Generator) -> Anatomy:
 
 def _wall(body: Builder, fat: float, bust: float) -> None:
     for (name, over), grow in zip(LAYERS, (fat + 24.0, fat + 22.0, 22.0)):
-        how = {"over": over, "within": () if name == "skin" else OUTER, "fixed": True}
+        how: dict[str, Any] = {"over": over, "within": () if name == "skin" else OUTER, "fixed": True}
         trunk, less = (130 + grow, 86 + grow), fat + 24 - grow
         body.ellipsoid(name, name, (0, 4, -395), (*trunk, 500), power=3, xray=False, **how)
         body.ellipsoid(name, name, (0, 4, -280), (*trunk, 430), power=4, **how)
@@ -51,7 +52,7 @@ def _lungs(body: Builder, rng: np.random.Generator) -> None:
     body.ellipsoid("muscle", "vessel", (0, -2, 10), (24, 62, 130), power=2.6, over="lung", xray=False)
     for side, name in ((1, "left lung"), (-1, "right lung")):
         root = np.array([side * 26.0, 6.0, 8.0])
-        how = {"over": "lung", "within": (name,), "fixed": True}
+        how: dict[str, Any] = {"over": "lung", "within": (name,), "fixed": True}
         for _ in range(10):
             aim = np.array([side * rng.uniform(50, 112), rng.uniform(-62, 66), rng.uniform(-95, 105)])
             fork = root + (aim - root) * rng.uniform(0.4, 0.6) + rng.normal(0, 5, 3)
