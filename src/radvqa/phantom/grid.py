@@ -189,8 +189,8 @@ def chord(solid: Solid, grid: Grid, window: tuple[slice, slice]) -> tuple[Array,
         t = np.clip((pa * run_a + pb * run_b) * (1 / max(run_a * run_a + run_b * run_b, 1e-6)), 0, 1)
         off = np.square(pa - t * run_a) + np.square(pb - t * run_b)
         half: Array = np.sqrt(np.maximum(np.square(r0 + (r1 - r0) * t) - off, 0))
-        middle = np.float32((start[ic] + end[ic]) / 2)
-        return middle - half, middle + half
+        depth = np.float32((start[ic] + end[ic]) / 2)
+        return depth - half, depth + half
     da, db = a - solid.centre[ia], b - solid.centre[ib]
     if solid.straight:
         n = solid.power

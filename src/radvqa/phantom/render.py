@@ -48,7 +48,7 @@ def render_ct(tissues: Array, window: str, rng: np.random.Generator, *, enhanced
     grey = np.clip((hu - low) * np.float32(1 / width), -0.02, 1.02)
     sd = np.float32(rng.uniform(*NOISE_SD))
     blur_px = rng.uniform(0.5, 0.8)
-    noise: Array = rng.standard_normal(tissues.shape, dtype=np.float32)
+    noise: Array = rng.standard_normal(tissues.shape, dtype=np.float32)  # type: ignore[assignment]
     return _finish(grey, blur_px, noise * sd)
 
 
