@@ -38,7 +38,7 @@ from radvqa.model import VQAModel
 from radvqa.phantom import FINDINGS, STRUCTURES, captions, layout, phantoms, questions
 from radvqa.pixels import PixelFormat
 from radvqa.prompt import prompt, sample_prompt, sample_target
-from radvqa.recipe import Stage, TrainSource
+from radvqa.recipe_sections import Stage, TrainSource
 from radvqa.train import Item, Stepper, make_batch, make_image_first
 
 SEED, IMAGE_PX, PATCH_PX, WIDTH, VOCABULARY = 1_000_003, 120, 10, 128, 2304

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_network, tiny_tokenizer
 from transformers import AutoTokenizer, PaliGemmaProcessor, SiglipImageProcessor
 
 from radvqa.batch import IGNORED, collate, collate_image_first, encode, prefix_mask
@@ -11,6 +10,7 @@ from radvqa.errors import InputError
 from radvqa.families import PaliGemma
 from radvqa.prompt import prompt, sample_prompt, sample_target
 from radvqa.sample import Sample
+from tiny import tiny_network, tiny_tokenizer
 
 PROMPTS = ["answer en is there a mass?", "answer en what organ?"]
 ANSWERS = ["yes", "left lung"]

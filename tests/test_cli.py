@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from radvqa import cli, pipeline
+from radvqa import cli, commands, pipeline
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
 from standins import write_corpus, write_recipe
@@ -77,7 +77,8 @@ def test_a_failure_is_one_message_and_a_code(tmp_path, monkeypatch, error, code,
 def test_a_full_disk_is_known_through_what_wraps_it():
     wrapped = InputError("the corpus cannot be written")
     wrapped.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded")
-    assert cli.is_disk_full(wrapped) and not cli.is_disk_full(InputError("x")) and not cli.is_disk_full(None)
+    assert commands.is_disk_full(wrapped)
+    assert not commands.is_disk_full(InputError("x")) and not commands.is_disk_full(None)
 
 
 def test_our_own_mistakes_keep_their_traceback(tmp_path, monkeypatch):

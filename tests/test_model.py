@@ -9,14 +9,14 @@ import torch
 from peft import PeftModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny import save_tiny
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma
 from radvqa.families.paligemma import LANGUAGE_MODULES, VISION_MODULES
 from radvqa.model import adapt, load, num_trainable, resume_adapter, save_adapter
-from radvqa.recipe import Adapt
+from radvqa.recipe_sections import Adapt
+from tiny import save_tiny
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
-from tiny import save_tiny
 from transformers import PaliGemmaForConditionalGeneration
 
 from radvqa.batch import collate, encode
@@ -15,6 +14,7 @@ from radvqa.errors import InputError
 from radvqa.model import load
 from radvqa.predict import Answer, Question, answer_batch, options_of, predict_arm, swap_pictures
 from radvqa.sample import Corpus, CorpusWriter, Sample
+from tiny import save_tiny
 
 PROMPTS = ["answer en is there a mass?", "answer en what organ is shown in the picture?", "answer en where?"]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from radvqa import tree
 from radvqa.errors import InputError
-from radvqa.recipe import Adapt, Part, Recipe, load, validate
+from radvqa.recipe import Recipe, load, validate
+from radvqa.recipe_sections import Adapt, Part
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 TEXT = """

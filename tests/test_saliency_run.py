@@ -11,7 +11,7 @@ from PIL import Image
 
 from radvqa.errors import InputError
 from radvqa.predict import predict_arm
-from radvqa.recipe import Explain
+from radvqa.recipe_sections import Explain
 from radvqa.saliency.map import Explanation
 from radvqa.saliency.run import explain_run
 from radvqa.saliency.truth import mass_in, on_grid, points_at, truth_of

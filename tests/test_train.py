@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import save_tiny
 from transformers import PaliGemmaForConditionalGeneration
 
 from radvqa import train
@@ -16,8 +15,9 @@ from radvqa.errors import InputError
 from radvqa.model import adapt, load
 from radvqa.pixels import PixelStore, augment
 from radvqa.predict import predict_arm
-from radvqa.recipe import Adapt, Stage, TrainSource
+from radvqa.recipe_sections import Adapt, Stage, TrainSource
 from radvqa.sample import Corpus, CorpusWriter, Sample
+from tiny import save_tiny
 
 LORA, FULL = Adapt(rank=4, alpha=8), Adapt(method="full")
 
@@ -198,7 +198,7 @@ def test_stage_two_starts_from_stage_one_and_learns_to_answer(sources, tmp_path)
     base = save_tiny(tmp_path / "base", spread=0.15, word_spread=0.5)
     run(base, sources, tmp_path / "one", steps=30)
     summary = run(base, sources, tmp_path / "two", start=tmp_path / "one" / "adapter", steps=60, schedule="cosine")
-    first = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()][0]
+    first = next(json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines())
     last = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()][-1]
     assert first["step"] == 0 and first["train_slice_loss"] == pytest.approx(last["train_slice_loss"], abs=1e-5)
     assert summary["final"]["train_slice_loss"] < 0.3 * first["train_slice_loss"]

@@ -3,6 +3,8 @@
     import radvqa
     model = radvqa.load("radvqa-tiny")
     answer = model.answer("chest.png", "Is there a pleural effusion?")
+
+Each room has a module of its own and can be used alone; this one only opens the door.
 """
 
 from __future__ import annotations

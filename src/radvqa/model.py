@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma, family_of
 from radvqa.pixels import PixelFormat
-from radvqa.recipe import Adapt
+from radvqa.recipe_sections import Adapt
 from radvqa.sample import read_picture
 
 if TYPE_CHECKING:
@@ -138,9 +138,8 @@ def load(
     try:
         config = AutoConfig.from_pretrained(path)
         family = family_of(config, name)
-        network = (
-            family.network_class.from_pretrained(path, dtype=dtype, attn_implementation=attention).to(device).eval()
-        )
+        network: Any = family.network_class.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+        network = network.to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(path)
         processor = AutoImageProcessor.from_pretrained(path)
     except InputError:
@@ -170,7 +169,7 @@ def adapt(model: VQAModel, settings: Adapt) -> VQAModel:
     family = model.family
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         target_modules=family.lora_targets(settings.language, settings.vision, settings.projector),
     )

@@ -25,7 +25,8 @@ from typing import Any
 from radvqa import stage as stages
 from radvqa import steps as rooms
 from radvqa.errors import InputError
-from radvqa.recipe import Recipe, Source
+from radvqa.recipe import Recipe
+from radvqa.recipe_sections import Source
 from radvqa.screen import Screen
 from radvqa.tree import one_of
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -82,7 +83,7 @@ def answer_batch(
     answers = []
     for question, (tokens, logprobs), scored in zip(questions, texts, options):
         finished = tokens[-1] == model.tokenizer.eos_token_id
-        text = model.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        text = str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
         answers.append(Answer(text, float(sum(logprobs)), tuple(logprobs), finished, question.options, scored))
     return answers
 
@@ -245,7 +246,7 @@ def predict_arm(
     return path
 
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     **{name: pl.String for name in ("id", "image", "subject", "source", "split", "topic", "kind", "question")},
     "answers": pl.List(pl.String),
     "choices": pl.List(pl.String),

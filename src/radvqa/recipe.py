@@ -15,174 +15,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from radvqa import tree as trees
 from radvqa.errors import InputError
+from radvqa.recipe_sections import (
+    Adapt,
+    Data,
+    Evaluate,
+    Explain,
+    Model,
+    Name,
+    Part,
+    Report,
+    Source,
+    Stage,
+)
 from radvqa.tree import one_of
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A name that can be a folder: letters, digits, `_`, `.`, `-`."""
-Scalar = str | int | float | bool | None
-Where = dict[str, Scalar | tuple[Scalar, ...]]
-"""Field of Sample -> the value it must have, or a list of the values it may have."""
-PAPER_LANGUAGE = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
-PAPER_VISION = ("q_proj", "v_proj", "out_proj", "fc1", "fc2")
 RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "report")
 """Names in a run folder that no stage may take."""
-
-
-class Part(BaseModel):
-    """A section of the recipe: frozen, and an unknown key in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Model(Part):
-    name: str = "radvqa-tiny"
-    """`radvqa-tiny` (in the package), a Hugging Face id such as google/paligemma-3b-mix-448, or a folder."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU, float32 on a CPU. float16 overflows Gemma and is not offered."""
-
-
-class Data(Part):
-    dataset: str
-    """A data set radvqa can read (phantom, vqa_rad, medpix, table ...), or `corpus`: `path` is a corpus already."""
-    path: Path | None = None
-    """Where the data set lies, relative to the current folder; ${VAR} is replaced from the environment."""
-    options: dict[str, Any] = {}
-    """What this data set can be told; see its file under datasets/."""
-
-
-class Source(Part):
-    corpus: str
-    """One of the names under `data`."""
-    split: Literal["train", "validation", "test"] = "train"
-    """Only questions of this split."""
-    where: Where = {}
-    """Only questions whose fields have these values, e.g. {topic: [modality, plane], kind: closed}."""
-    max_samples: Annotated[int, Field(gt=0)] | None = None
-    """At most so many questions, drawn by the seed; None: all."""
-
-
-class TrainSource(Source):
-    share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Fraction of the mixture that is this source, 0-1. None: taken whole, and the shares of others count on top."""
-
-
-class TestSource(Source):
-    split: Literal["train", "validation", "test"] = "test"
-    """Only questions of this split."""
-
-
-class Adapt(Part):
-    method: Literal["lora", "full"] = "lora"
-    """lora (Hu et al. 2021): low-rank adapters on the named modules; full: every weight."""
-    rank: Annotated[int, Field(gt=0)] = 12
-    """Rank of the adapters (founding paper: 12)."""
-    alpha: Annotated[float, Field(gt=0)] = 32
-    """The adapter is scaled by alpha / rank (founding paper: 32)."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout before the adapters, 0-1."""
-    vision: tuple[str, ...] = PAPER_VISION
-    """Modules adapted in the vision tower (founding paper: q, v, o, up, down, as SigLIP names them)."""
-    language: tuple[str, ...] = PAPER_LANGUAGE
-    """Modules adapted in the language model (founding paper: q, v, o, up, down)."""
-    projector: bool = False
-    """Whether the projector between the towers is adapted too."""
-
-    @model_validator(mode="after")
-    def _adapts_something(self) -> Adapt:
-        if self.method == "lora" and not (self.vision or self.language or self.projector):
-            raise InputError("nothing is adapted", key="vision", fix="name modules of a tower, or use method: full")
-        return self
-
-
-class Stage(Part):
-    name: Name
-    """The stage's folder in the run, and the arm its predictions are reported under."""
-    start: str = "base"
-    """base, or the earlier stage whose adapter this one goes on from."""
-    data: Annotated[tuple[TrainSource, ...], Field(min_length=1)]
-    """What is learned; the questions of these sources in split `validation` are watched, never learned."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the mixture; give this or `steps`."""
-    steps: Annotated[int, Field(gt=0)] | None = None
-    """Optimiser steps; give this or `epochs`."""
-    batch_size: Annotated[int, Field(gt=0)] = 6
-    """Questions in a micro-batch (founding paper: 6)."""
-    questions_per_image: Annotated[int, Field(gt=0)] = 8
-    """Questions of one image that may lie side by side in a micro-batch; the image is encoded once for them."""
-    accumulation: Annotated[int, Field(gt=0)] = 1
-    """Micro-batches in an optimiser step (founding paper: 16)."""
-    lr: Annotated[float, Field(gt=0)] = 1e-5
-    """Peak learning rate of AdamW (founding paper: 1e-5)."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: constant (founding paper), or a half cosine down to zero."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate rises linearly from zero."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradient norm above which a step is scaled down; null: never."""
-    augment: Literal["none", "shift"] = "none"
-    """shift: each picture moved by a few pixels and changed a little in brightness; never mirrored (left is left)."""
-    eval_every: Annotated[int, Field(ge=0)] = 0
-    """Steps between two looks at the loss on a slice of train and of validation; 0: at start and end only."""
-    eval_samples: Annotated[int, Field(ge=0)] = 128
-    """Questions in each of the two slices; 0: no such looks."""
-    checkpoint_every_s: Annotated[float, Field(ge=0)] = 300
-    """Seconds of work a kill may cost."""
-    adapt: Adapt = Adapt()
-    """What differs from the recipe's own `adapt`; here filled up with it."""
-
-
-class Evaluate(Part):
-    data: Annotated[tuple[TestSource, ...], Field(min_length=1)]
-    """What is asked."""
-    arms: tuple[str, ...] = ()
-    """base and stage names that answer; empty: all."""
-    controls: tuple[Literal["blank", "shuffled"], ...] = ("blank", "shuffled")
-    """Every arm also answers without seeing: a blank picture, the pictures of other questions."""
-    batch_size: Annotated[int, Field(gt=0)] = 16
-    """Questions answered at once."""
-    max_new_tokens: Annotated[int, Field(gt=0)] = 32
-    """Longest answer, in tokens."""
-    bootstrap_draws: Annotated[int, Field(ge=100)] = 2000
-    """Draws behind each 95 % interval."""
-    min_slice_n: Annotated[int, Field(gt=0)] = 20
-    """Slices (a modality, a plane ...) of fewer questions get no row of their own."""
-
-
-class Explain(Part):
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("raw", "rollout")
-    """Names from saliency.METHODS; raw: attention of the answer tokens; rollout: Abnar & Zuidema 2020."""
-    arm: str | None = None
-    """Whose answers; None: the last stage's."""
-    num_right: Annotated[int, Field(ge=0)] = 6
-    """Right answers explained."""
-    num_wrong: Annotated[int, Field(ge=0)] = 6
-    """Wrong answers explained."""
-    where: Where = {}
-    """Only answers to such questions."""
-    seed: int = 0
-    """Which of them."""
-
-    @model_validator(mode="after")
-    def _methods_exist(self) -> Explain:
-        from radvqa.saliency import METHODS
-
-        for name in self.methods:
-            if name not in METHODS:
-                raise InputError(f"found {name!r}", key="methods", fix=one_of(name, list(METHODS)))
-        return self
-
-
-class Report(Part):
-    title: str | None = None
-    """Heading of the page; None: the recipe's name."""
-    num_pictures: Annotated[int, Field(ge=0)] = 12
-    """Sample pictures in the data card."""
 
 
 class Recipe(Part):

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radvqa.errors import InputError
-from radvqa.recipe import Recipe, Source, Stage
+from radvqa.recipe import Recipe
+from radvqa.recipe_sections import Source, Stage
 from radvqa.stage import output_hash
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from radvqa.errors import InputError
 from radvqa.model import VQAModel, adapt, load, num_trainable, resume_adapter, save_adapter
 from radvqa.pixels import PixelStore, augment
 from radvqa.prompt import sample_prompt, sample_target
-from radvqa.recipe import Adapt, Stage
+from radvqa.recipe_sections import Adapt, Stage
 from radvqa.sample import Corpus, Sample
 
 Sources = Sequence[tuple[Corpus, list[Sample]]]

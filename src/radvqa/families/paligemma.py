@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import Cache, PaliGemmaConfig, PaliGemmaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import Cache, PaliGemmaForConditionalGeneration, PretrainedConfig, PreTrainedTokenizerBase
 
 from radvqa.batch import Batch
 from radvqa.errors import InputError
@@ -28,10 +29,12 @@ class PaliGemma:
     name = "paligemma"
     network_class = PaliGemmaForConditionalGeneration
 
-    def __init__(self, config: PaliGemmaConfig) -> None:
+    def __init__(self, config: PretrainedConfig) -> None:
         self.config = config
-        self.image_px: int = config.vision_config.image_size
-        side = config.vision_config.image_size // config.vision_config.patch_size
+        self.text: Any = config.text_config
+        self.vision: Any = config.vision_config
+        self.image_px: int = self.vision.image_size
+        side = self.vision.image_size // self.vision.patch_size
         self.grid: tuple[int, int] = (side, side)
         """Rows and columns of image tokens."""
         self.num_image_tokens = side * side
@@ -69,7 +72,7 @@ class PaliGemma:
         """Gemma on embeddings float[B, L, D] under our own mask bool[B, 1, L, K] (K counts what the cache holds)."""
         additive = torch.zeros(mask.shape, dtype=embeds.dtype, device=embeds.device)
         additive = additive.masked_fill(~mask, torch.finfo(embeds.dtype).min)
-        window = getattr(self.config.text_config, "sliding_window", None)
+        window = getattr(self.text, "sliding_window", None)
         if window is not None and mask.shape[-1] > window:
             raise InputError(
                 f"a sequence of {mask.shape[-1]} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
@@ -90,7 +93,7 @@ class PaliGemma:
     def logits(self, network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """float32[..., V] next-token logits of hidden states float[..., D]; choose the positions before calling."""
         logits = self.core(network).lm_head(hidden).float()
-        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
+        cap = getattr(self.text, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     # ------------------------------------------------------------ names
@@ -101,7 +104,7 @@ class PaliGemma:
         vocabulary = tokenizer.get_vocab()
         banned = {i for token, i in vocabulary.items() if drawn.fullmatch(token)}
         banned |= {self.image_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
-        banned |= set(range(len(tokenizer), self.config.text_config.vocab_size))
+        banned |= set(range(len(tokenizer), self.text.vocab_size))
         return sorted(banned - {tokenizer.eos_token_id, None})
 
     def lora_targets(self, language: Sequence[str], vision: Sequence[str], projector: bool = False) -> str:
@@ -136,7 +139,7 @@ class PaliGemma:
         self, rank: int, language: Sequence[str], vision: Sequence[str], projector: bool
     ) -> dict[str, int]:
         """How many parameters LoRA must add per tower, counted from the configuration: rank x (in + out) a module."""
-        text, tower = self.config.text_config, self.config.vision_config
+        text, tower = self.text, self.vision
         heads = text.head_dim * text.num_attention_heads
         shared = text.head_dim * text.num_key_value_heads
         d, m, v, w = text.hidden_size, text.intermediate_size, tower.hidden_size, tower.intermediate_size

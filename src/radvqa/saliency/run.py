@@ -22,7 +22,7 @@ from PIL import Image
 
 from radvqa.errors import InputError
 from radvqa.model import VQAModel, load
-from radvqa.recipe import Explain
+from radvqa.recipe_sections import Explain
 from radvqa.saliency import method_named
 from radvqa.saliency.map import Explanation
 from radvqa.saliency.truth import mass_in, truth_of

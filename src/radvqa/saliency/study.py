@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from radvqa.model import VQAModel, load
-from radvqa.recipe import Explain
+from radvqa.recipe_sections import Explain
 from radvqa.saliency import METHODS, method_named
 from radvqa.saliency.faithfulness import measure
 from radvqa.saliency.ranking import rank

@@ -1,0 +1,41 @@
+"""Whole runs: `run` and `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radvqa.commands import Changes, RecipeFile, verb
+from radvqa.errors import InputError
+
+
+@verb("run")
+def run(
+    recipe: RecipeFile,
+    changes: Changes = None,
+    model: Annotated[str | None, typer.Option("--model", help="Short for model.name=...")] = None,
+    redo: Annotated[list[str] | None, typer.Option("--redo", help="A step to do again, e.g. scores.")] = None,
+) -> None:
+    """Walk a recipe from data to report; what is finished and unchanged is skipped, what was cut goes on."""
+    _walk(recipe, [*(changes or ()), *([f"model.name={model}"] if model else [])], redo=redo or ())
+
+
+@verb("train")
+def train(recipe: RecipeFile, changes: Changes = None) -> None:
+    """Import and train only: a run up to its last adapter."""
+    _walk(recipe, changes or (), until="train")
+
+
+def _walk(file: Path, changes: Sequence[str], **more: Any) -> None:
+    from radvqa.pipeline import run
+    from radvqa.recipe import load
+
+    try:
+        run(load(file, changes), **more)
+    except InputError as error:
+        if error.file is None and error.key is not None:
+            raise InputError(error.found, file=file, row=error.row, key=error.key, fix=error.fix) from error
+        raise
