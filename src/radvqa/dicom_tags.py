@@ -2,7 +2,7 @@
 
 In: a pydicom data set and a salt. Out: a dict of plain values. Free text (descriptions, comments, names of devices and
 people), dates, UIDs and private elements are never looked at; codes are taken only where they are words of a known
-vocabulary or look like a code.
+vocabulary.
 
     allowed_tags(pydicom.dcmread("IM0001"), salt=b"...")["subject"]  # "9f0c4a1be2d35f67"
 """
@@ -35,7 +35,22 @@ MODALITIES = {
 }
 """DICOM's code (PS3.3 C.7.3.1.1.1) and the word that Samples use."""
 PEOPLE = {"subject": "PatientID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "image": "SOPInstanceUID"}
-CODE = re.compile(r"[A-Z][A-Z0-9 _-]{1,15}")
+_BODY_PARTS = """
+    abdomen abdomenpelvis adrenal anal ankle anterior aorta arm artery axilla back biliary bladder bone brachial brain
+    breast bronchus buttock calcaneus calf carotid cerebellum cervix cheek chest chestabdomen chestabdpelvis choroid
+    clavicle coccyx colon cornea coronary cspine ctspine duodenum ear elbow esophagus extremity eye eyelid face femur
+    finger foot forearm gallbladder gland hand head headneck heart hip humerus iac ileum ilium internal intestine iris
+    jaw jejunum kidney knee larynx leg limb liver lowerlimb lspine lsspine lung lymphnode mandible maxilla mediastinum
+    mouth muscle nasal nasopharynx neck neckchest neckchestabdomen neckchestabdpelv nerve nose orbit ovary pancreas
+    parathyroid parotid patella pelvis penis pharynx placenta prostate radius rectum retina rib ribs sacrum salivary
+    scalp scapula sclera scrotum sella shoulder sijoint sinus skin skull spinal spine spleen sspine sternum stomach
+    subclavian teeth testis thigh thorax throat thumb thymus thyroid tibia tlspine tmj toe tongue tonsil tooth trachea
+    tspine ulna upperlimb ureter urethra uterus vagina vein vulva wholebody wrist zygoma"""
+BODY_PARTS = frozenset(_BODY_PARTS.split())
+"""Code strings of body parts (PS3.16 annex L) without blanks, and words that scanners write instead of them."""
+_VIEWS = "ap pa ll rl lld rld llo rlo lateral cc mlo ml lm lmo xccl xccm fb sio iso cv at mag"
+VIEWS = frozenset(_VIEWS.split())
+"""View positions (PS3.3 C.8.1.1) and those of mammography (PS3.16 CID 4014)."""
 LATERALITIES = {"L": "left", "R": "right", "B": "both"}
 
 
@@ -44,8 +59,8 @@ def allowed_tags(data: pydicom.Dataset, salt: bytes | None = None) -> dict[str, 
     num_frames, burned_in, and with a salt the pseudonyms subject, study, series and image."""
     tags = {
         "modality": MODALITIES.get(str(data.get("Modality", "")).strip().upper()),
-        "body_part": code(data.get("BodyPartExamined")),
-        "view": code(data.get("ViewPosition")),
+        "body_part": code(data.get("BodyPartExamined"), BODY_PARTS),
+        "view": code(data.get("ViewPosition"), VIEWS),
         "laterality": LATERALITIES.get(str(data.get("ImageLaterality") or data.get("Laterality") or "").strip()),
         "plane": plane(data),
         "pixel_spacing_mm": spacing(data),
@@ -65,10 +80,10 @@ def pseudonym(value: Any, salt: bytes) -> str | None:
     return hashlib.sha256(salt + b"\0" + text.encode()).hexdigest()[:16] if text else None
 
 
-def code(value: Any) -> str | None:
-    """A code string in small letters, or None for what does not look like one."""
-    text = str(value or "").strip().upper()
-    return text.lower() if CODE.fullmatch(text) else None
+def code(value: Any, vocabulary: frozenset[str]) -> str | None:
+    """The code string in small letters if it is one of the vocabulary, else None: people type anything into a field."""
+    words = re.split(r"[ _-]+", str(value or "").strip().lower())
+    return " ".join(words) if "".join(words) in vocabulary or vocabulary.issuperset(words) else None
 
 
 def number(value: Any) -> float | None:
@@ -123,5 +138,5 @@ def plane(data: pydicom.Dataset) -> str | None:
                 most = int(along.argmax())
                 steep = float(along[most]) >= math.cos(math.radians(25))
                 return ("sagittal", "coronal", "axial")[most] if steep else "oblique"
-    view = code(data.get("ViewPosition"))
+    view = code(data.get("ViewPosition"), VIEWS)
     return {"ap": "frontal", "pa": "frontal", "ll": "lateral", "rl": "lateral", "lateral": "lateral"}.get(view or "")
