@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +126,15 @@ def test_processes_give_the_same_phantoms_in_order(large: list[Phantom]) -> None
     for got, index in zip(phantoms(3, order, num_workers=2), order, strict=True):
         assert got.index == index
         assert equal(got, large[index])
+
+
+def test_a_script_without_a_main_guard_may_use_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from radvqa.phantom import phantoms\nprint(len(list(phantoms(1, range(9), num_workers=2, size_px=64))))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, "9"), done.stderr
 
 
 def test_questions_are_the_same_each_time(large: list[Phantom]) -> None:

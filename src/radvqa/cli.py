@@ -29,6 +29,7 @@ for room in ROOMS:
 def main() -> None:
     """The entry point; --debug may stand anywhere."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|peft)\.")
+    warnings.filterwarnings("ignore", message=".*but not used", module=r"joblib\.")  # an import that stops early
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
