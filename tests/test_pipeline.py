@@ -204,6 +204,7 @@ def test_two_runs_in_one_folder_are_refused_and_a_dead_ones_lock_is_free(recipe_
         ("data.toy.path=nowhere", r"nowhere, data.toy.path: no such file or folder"),
         ("data.toy={dataset: vqa_rad, options: {frame: true}}", r"data.toy.options.frame: vqa_rad has no option"),
         ("model.name=./nowhere", r"model.name: no such model"),
+        ("model.name=/usr", r"/usr, model.name: not a model folder"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(recipe_file, override, message):

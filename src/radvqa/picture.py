@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,17 @@ def read_picture(source: Path | bytes | Image.Image) -> tuple[Image.Image, bytes
         raise _too_large("too large to decode", name) from error
     except Exception as error:  # Pillow raises many kinds for broken files; each is the file's fault
         raise InputError(
-            f"the image is not readable ({type(error).__name__}: {error})" if data else "the image is an empty file",
+            _unreadable(error) if data else "the image is an empty file",
             file=name,
             key="image",
             fix="give a whole JPEG, PNG, TIFF, BMP or WebP file",
         ) from error
+
+
+def _unreadable(error: Exception) -> str:
+    """What Pillow said, without the address of the buffer it was given."""
+    said = re.sub(r"\s*<_io\.\S+ object at \w+>", "", str(error)) or type(error).__name__
+    return f"the image is not readable ({said})"
 
 
 def _decode(data: bytes, name: Path | None) -> tuple[Image.Image, bytes]:

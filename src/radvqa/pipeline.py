@@ -193,6 +193,10 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
     model = recipe.model.name
     if not _model(recipe) and (Path(model).is_absolute() or model.count("/") != 1 or model.startswith(".")):
         raise InputError(f"no such model {model!r}", key="model.name", fix="give radvqa-tiny, a hub id or a folder")
+    for folder in _model(recipe).values():
+        if not (folder / "config.json").is_file():
+            fix = "give radvqa-tiny, a hub id, or a folder that save_pretrained wrote"
+            raise InputError("not a model folder (no config.json)", file=folder, key="model.name", fix=fix)
 
 
 def survey(recipe: Recipe) -> None:

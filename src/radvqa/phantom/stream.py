@@ -33,5 +33,8 @@ def ordered(make: Callable[[int], Result], indices: Iterable[int], *, num_worker
         yield from map(make, indices)
         return
     one_thread = parallel_config("loky", inner_max_num_threads=1)  # with more, linear algebra is three times slower
-    with one_thread, Parallel(num_workers, return_as="generator", batch_size=8, pre_dispatch="4*n_jobs") as workers:
+    with (
+        one_thread,
+        Parallel(num_workers, return_as="generator", batch_size=8, pre_dispatch="4*n_jobs", max_nbytes=None) as workers,
+    ):
         yield from workers(delayed(make)(index) for index in indices)
