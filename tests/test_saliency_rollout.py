@@ -11,7 +11,7 @@ from radvqa.errors import InputError
 from radvqa.saliency import METHODS, explain, method_named
 from radvqa.saliency.capture import capture
 from radvqa.saliency.map import Explanation
-from radvqa.saliency.raw import attention_rows, patch_to_answer, sinks
+from radvqa.saliency.raw import attention_rows, patch_to_answer
 from radvqa.saliency.rollout import one_hot, rollout
 from radvqa.saliency.turn import Target, group_words, pieces, prepare
 from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
@@ -130,6 +130,8 @@ def test_the_map_depends_on_question_and_answer_and_the_seeds_does_not(name):
     assert apart(maps["own"].values[0], maps["own"].values[4]) > 0.01
 
     control = {key: seed_rollout(all_weights(turn), turn.image.numpy()) for key, turn in turns.items()}
+    for key, turn in turns.items():
+        assert np.abs(method_named("diagonal")(turn).overall.ravel() - control[key]).max() < 1e-6
     assert np.abs(control["own"] - control["answer"]).max() < 1e-7  # fails the check above: it cannot see the answer
 
 
@@ -185,13 +187,6 @@ def test_pieces_of_a_tokenizer_that_splits_characters():
     text = "né é"
     found = pieces(Bytes(), list(text.encode()))
     assert found == ("n", "", "é", " ", "", "é") and "".join(found) == text
-
-
-def test_sinks_are_shown_and_removable():
-    image = np.full((2, 2, 3, 16), 0.01)
-    image[..., 5] = 0.5
-    assert sinks(image).tolist() == [5]
-    assert sinks(np.full((1, 1, 1, 4), 0.25)).tolist() == []
 
 
 def test_targets_choose_tokens_and_mistakes_are_named():

@@ -13,10 +13,12 @@ from radvqa.errors import InputError
 from radvqa.predict import predict_arm
 from radvqa.recipe_sections import Explain
 from radvqa.saliency.map import Explanation
-from radvqa.saliency.run import explain_run
+from radvqa.saliency.run import PROGRESS, explain_run
+from radvqa.saliency.study import examine, mirrored
 from radvqa.saliency.truth import mass_in, on_grid, points_at, truth_of
+from radvqa.saliency.words import COLUMNS, lines, said
 from radvqa.sample import Box, Corpus, CorpusWriter, Sample
-from saliency_tiny import saliency_model, saliency_picture
+from saliency_tiny import saliency_model, saliency_picture, saliency_turn
 
 
 def mask_bytes(size, box):
@@ -82,19 +84,97 @@ def test_index_names_maps_masks_and_answers(run, tmp_path):
 
 
 def test_the_choice_is_seeded_and_takes_what_there_is(run, tmp_path):
-    ids = [[i["id"] for i in json.loads(explained(run, tmp_path / n).read_text())["items"]] for n in ("a", "b")]
+    ids = [
+        [i["id"] for i in json.loads(explained(run, tmp_path / n, methods=["raw"]).read_text())["items"]]
+        for n in ("a", "b")
+    ]
     assert ids[0] == ids[1]
-    other = json.loads(explained(run, tmp_path / "c", seed=5).read_text())["items"]
+    other = json.loads(explained(run, tmp_path / "c", seed=5, methods=["raw"]).read_text())["items"]
     assert [i["id"] for i in other] != ids[0]
-    many = json.loads(explained(run, tmp_path / "d", num_right=99, num_wrong=0).read_text())["items"]
+    few = {"num_wrong": 0, "methods": ["raw"]}
+    many = json.loads(explained(run, tmp_path / "d", num_right=99, **few).read_text())["items"]
     assert len(many) == 6
     assert [i["mask_png"] is None for i in many] == [False] * 4 + [True] * 2  # known truth first
-    assert many[-1]["mass_in_mask"] == {"raw": None, "rollout": None}
+    assert many[-1]["mass_in_mask"] == {"raw": None}
+
+
+def test_faithfulness_stands_beside_every_map(run, tmp_path):
+    folder = tmp_path / "a"
+    index = json.loads(explained(run, folder).read_text())
+    table = pl.read_parquet(folder / "faithfulness.parquet")
+    assert set(table["method"]) == {"raw", "rollout", "random", "centre"} and set(table["fill"]) == {"blur", "grey"}
+    assert len(table) == 5 * 4 * 2 and table["seconds"].min() >= 0 and table["pointing"].null_count() == 0
+    for item in index["items"]:
+        assert {row["method"] for row in item["faithfulness"]} == {"raw", "rollout"}
+    maps = pl.read_parquet(folder / "maps.parquet")
+    first = maps.filter((pl.col("id") == index["items"][0]["id"]) & (pl.col("method") == "rollout")).row(0, named=True)
+    saved = Explanation.load(folder / index["items"][0]["maps"]["rollout"]["npz"])
+    assert np.allclose(np.reshape(first["values"], (first["num_rows"], first["num_columns"])), saved.overall)
+    ranking = json.loads((folder / "ranking.json").read_text())
+    assert ranking["num_answers"] == 2 and ranking["sanity"] == []  # right ones; nothing was sampled
+    assert not (folder / PROGRESS).exists()
+
+
+def test_a_sample_is_ranked_with_its_sanity_and_agreement(run, tmp_path):
+    explained(run, tmp_path, num_right=1, num_wrong=0, sample=4, methods=["rollout", "gradient", "diagonal"])
+    ranking = json.loads((tmp_path / "ranking.json").read_text())
+    assert ranking["num_answers"] == 4 and ranking["num_with_truth"] == 4
+    assert len(list(tmp_path.glob("*.png"))) == 4  # one answer is shown: three methods and its mask
+    verdicts = {row["method"]: row["verdict"] for row in ranking["methods"]}
+    assert verdicts["random"] == verdicts["centre"] == verdicts["diagonal"] == "control"
+    assert verdicts["gradient"] in ("faithful", "partly", "not")
+    checks = {(row["method"], row["check"]): row for row in ranking["sanity"]}
+    assert checks["random", "random weights"]["value"] == pytest.approx(1.0)
+    assert not checks["random", "random weights"]["passes"] and checks["rollout", "other question"]["n"] == 4
+    assert {(row["first"], row["second"]) for row in ranking["agreement"]} >= {("rollout", "gradient")}
+    sanity = pl.read_parquet(tmp_path / "sanity.parquet")
+    assert len(sanity.filter((pl.col("check") == "random weights") & (pl.col("method") == "rollout"))) == 4 * 6
+    best = next(row for row in ranking["methods"] if row["verdict"] != "control")["method"]
+    tests = [test for row in ranking["methods"] for test in row["paired"] if test["against"] == best]
+    assert tests and all(test["low"] <= test["better_by"] <= test["high"] for test in tests if test["low"] is not None)
+    table = lines(ranking)
+    assert [line.method for line in table] == [row["method"] for row in ranking["methods"]]
+    assert all(len(line.cells) == len(COLUMNS) for line in table)
+    assert "4 right answers, 4 with a known truth" in said(ranking)
+
+
+def test_a_cut_study_goes_on_where_it_was_and_gives_the_same(run, tmp_path, monkeypatch):
+    small = {"num_right": 1, "num_wrong": 0, "sample": 3, "methods": ["raw"]}
+    explained(run, tmp_path / "whole", **small)
+    calls = []
+
+    def cut(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return examine(*args, **kwargs)
+
+    monkeypatch.setattr("radvqa.saliency.run.examine", cut)
+    with pytest.raises(KeyboardInterrupt):
+        explained(run, tmp_path / "cut", **small)
+    journal = tmp_path / "cut" / PROGRESS
+    assert journal.read_text().count("\n") == 3  # what it is for, and two answers
+    with journal.open("a") as file:
+        file.write('{"measured": {"fait')  # and a third that was cut in the middle
+    explained(run, tmp_path / "cut", **small)
+    assert len(calls) == 3 + 1
+    for name in ("maps", "sanity", "agreement"):
+        whole, again = (pl.read_parquet(tmp_path / n / f"{name}.parquet") for n in ("whole", "cut"))
+        assert whole.equals(again)
+    journal.write_text('"of something else"\n{}\n')
+    explained(run, tmp_path / "cut", **small)
+    assert len(calls) == 4 + 3
 
 
 def test_where_and_no_answers(run, tmp_path):
     with pytest.raises(InputError, match="no answers to explain"):
         explained(run, tmp_path, where={"topic": "organ"})
+
+
+def test_the_question_about_the_other_side():
+    turn = saliency_turn(question="is the left lung right ?")
+    assert mirrored(turn).question == "is the right lung left ?"
+    assert mirrored(saliency_turn(question="is there a cleft ?")) is None
 
 
 # ---------------------------------------------------------------- truth

@@ -33,6 +33,7 @@ from radvqa.sample import read_picture
 if TYPE_CHECKING:
     from radvqa.predict import Answer
     from radvqa.saliency.map import Explanation
+    from radvqa.saliency.turn import Target
 
 BUILT_IN = "radvqa-tiny"
 ADAPTER_CARD = "radvqa.json"
@@ -69,12 +70,21 @@ class VQAModel:
         return answer_one(self, read_picture(as_source(image))[0], question, choices)
 
     def explain(
-        self, image: str | Path | Image.Image, question: str, *, answer: str | None = None, method: str = "rollout"
+        self,
+        image: str | Path | Image.Image,
+        question: str,
+        *,
+        answer: str | None = None,
+        choices: Sequence[str] = (),
+        method: str = "rollout",
+        target: Target | None = None,
+        drop_sinks: bool = False,
     ) -> Explanation:
         """Where the model looked for its answer: a map over the picture with `.save(path)` and `.overlay()`."""
         from radvqa.saliency import explain
 
-        return explain(self, read_picture(as_source(image))[0], question, answer=answer, method=method)
+        picture = read_picture(as_source(image))[0]
+        return explain(self, picture, question, answer, method, choices=choices, target=target, drop_sinks=drop_sinks)
 
     def save(self, folder: str | Path) -> None:
         """Write network, tokenizer and image processor as a checkpoint folder that plain transformers loads."""

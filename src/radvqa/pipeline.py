@@ -31,6 +31,8 @@ from radvqa.screen import Screen
 from radvqa.tree import one_of
 
 VERBS = ("import", "train", "predict", "score", "explain", "report")
+RESUMED = ("train", "explain")
+"""Those that go on where they were cut; the others start again."""
 ASIDE = Path("earlier") / "steps"
 """Where steps lie that an earlier recipe of this run named and this one does not."""
 
@@ -155,6 +157,27 @@ def run(
     return folder
 
 
+def add_steps(recipe: Recipe, names: Sequence[str], *, screen: Screen | None = None, redo: Sequence[str] = ()) -> None:
+    """Do only the named steps in a run folder that has what they read; the folder's recipe becomes this one.
+
+    Raises InputError for a run that has not got so far, or that another process is at work in.
+    """
+    folder, screen, planned = recipe.out, screen or Screen(), plan(recipe)
+    chosen = [step for step in planned if step.name in names]
+    for step in chosen:
+        for name in step.reads:
+            if name not in names and stages.record(folder / name) is None:
+                found = f"{step.name} needs {name}, which is not finished"
+                raise InputError(found, file=folder, fix="finish the run with `radvqa run`")
+    with locked(folder):
+        _replace(folder / "recipe.yaml", recipe.dump())
+        screen.begin(recipe.name, folder, len(chosen))
+        for step in chosen:
+            _do(recipe, step, rooms.STEPS[step.verb], screen, step.name in redo)
+        _write_record(folder, planned)
+        _publish(folder)
+
+
 def _do(recipe: Recipe, step: Step, work: Callable[[rooms.Task], str], screen: Screen, redo: bool) -> None:
     folder = recipe.out / step.name
     inputs = {name: stages.output_hash(recipe.out / name) for name in step.reads}
@@ -164,7 +187,7 @@ def _do(recipe: Recipe, step: Step, work: Callable[[rooms.Task], str], screen: S
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with screen.doing(step.name) as tell:
-        with stages.writing(folder, step.config, inputs, resume=step.verb == "train") as partial:
+        with stages.writing(folder, step.config, inputs, resume=step.verb in RESUMED) as partial:
             said = work(rooms.Task(recipe, recipe.out, step.name, step.item, partial, tell))
         screen.done(step.name, said, stages.record(folder) or {})
 

@@ -155,6 +155,10 @@ class Explain(Part):
     """Right answers explained."""
     num_wrong: Annotated[int, Field(ge=0)] = 6
     """Wrong answers explained."""
+    sample: Annotated[int, Field(ge=0)] = 0
+    """Right answers on which the methods are measured and ranked, sanity checks included; 0: only those explained."""
+    fills: Annotated[tuple[Literal["blur", "grey", "mean", "black"], ...], Field(min_length=1)] = ("blur", "grey")
+    """What stands in for patches that are taken out when faithfulness is measured; the ranking is by the first."""
     where: Where = {}
     """Only answers to such questions."""
     seed: int = 0

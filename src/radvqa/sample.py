@@ -17,7 +17,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,11 @@ def to_row(sample: Sample) -> dict[str, Any]:
     row["boxes"] = [asdict(box) for box in sample.boxes]
     row["extra"] = json.dumps(dict(sample.extra), ensure_ascii=False, sort_keys=True)
     return row
+
+
+def _holds(found: Any, wanted: Collection[Any]) -> bool:
+    """Whether a field, or where it is a list one of its items, is among the values wanted."""
+    return any(item in wanted for item in found) if isinstance(found, list) else found in wanted
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:
@@ -330,7 +335,10 @@ class Corpus:
         return pl.read_parquet(self.folder / "questions.parquet")
 
     def samples(self, **where: Any) -> Iterator[Sample]:
-        """The samples in order; `where` keeps those whose field equals the value, or is one of a list of values."""
+        """The samples in order; `where` keeps those whose field equals the value, or is one of a list of values.
+
+        A field that is a list itself, such as findings or answers, need hold only one of the values.
+        """
         for name in where:
             if name not in SCHEMA.names:
                 raise InputError(f"samples have no field {name!r}", key=name, fix="use " + ", ".join(SCHEMA.names))
@@ -338,7 +346,7 @@ class Corpus:
         with pq.ParquetFile(self.folder / "questions.parquet") as file:
             for batch in file.iter_batches(batch_size=4096):
                 for row in batch.to_pylist():
-                    if all(row[name] in values for name, values in allowed.items()):
+                    if all(_holds(row[name], values) for name, values in allowed.items()):
                         yield from_row(row)
 
     def image_keys(self) -> list[str]:

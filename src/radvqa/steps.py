@@ -276,7 +276,7 @@ def used(recipe: Recipe) -> list[str]:
 
 
 def explain_step(task: Task) -> str:
-    """Saliency maps of some right and some wrong answers."""
+    """Saliency maps of some right and some wrong answers, and how faithful each method is."""
     from radvqa.saliency import explain_run
 
     loaded.cache_clear()
@@ -294,7 +294,10 @@ def explain_step(task: Task) -> str:
         style=recipe.prompt,
         progress=lambda done, total: task.tell(done, total, "answers"),
     )
-    return f"answers of {arm}, methods {', '.join(settings.methods)}"
+    ranking = json.loads((task.folder / "ranking.json").read_text())
+    faithful = [row["method"] for row in ranking["methods"] if row["verdict"] == "faithful"]
+    measured = f"{', '.join(faithful) or 'none'} faithful on {ranking['num_answers']} right answers"
+    return f"answers of {arm}, {len(settings.methods)} methods, {measured}"
 
 
 def report_step(task: Task) -> str:

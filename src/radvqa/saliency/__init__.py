@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from radvqa.model import VQAModel
     from radvqa.saliency.map import Explanation
+    from radvqa.saliency.turn import Target
 
 METHODS = {
     "raw": "raw:explain",
@@ -35,8 +36,13 @@ METHODS = {
     "random": "controls:random",
     "centre": "controls:centre",
     "edges": "controls:edges",
+    "diagonal": "controls:diagonal",
 }
 """Name -> file and function."""
+CONTROLS = ("random", "centre", "edges", "diagonal")
+"""Those that do not explain; a method that does no better than the first two explains nothing."""
+SLOW = ("flow",)
+"""Not among the methods of a study unless named: a maximum flow for each image token."""
 
 
 def method_named(name: str) -> Callable[..., Explanation]:
@@ -55,16 +61,21 @@ def explain(
     method: str = "rollout",
     *,
     choices: Sequence[str] = (),
-    against: str | None = None,
+    target: Target | None = None,
+    drop_sinks: bool = False,
 ) -> Explanation:
     """Explain one answer (None: the model's own) about one RGB picture by one method.
 
-    `against`: explain what speaks for the answer and not for this other one ("left" against "right").
+    target: which tokens, against which other answer ("left" against "right"), by which quantity; None: the whole
+    answer's logits. drop_sinks: without the image tokens that draw attention whatever is asked.
     """
-    from radvqa.saliency.turn import Target, prepare
+    from radvqa.saliency.sinks import find_sinks, without_sinks
+    from radvqa.saliency.turn import WHOLE, prepare
 
     function = method_named(method)
-    return function(prepare(model, picture, question, answer, choices), Target(against=against))
+    turn = prepare(model, picture, question, answer, choices)
+    found = function(turn, target or WHOLE)
+    return without_sinks(found, find_sinks(turn)) if drop_sinks else found
 
 
 def __getattr__(name: str) -> Any:
@@ -76,4 +87,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-__all__ = ["METHODS", "explain", "explain_run", "method_named"]
+__all__ = ["CONTROLS", "METHODS", "SLOW", "explain", "explain_run", "method_named"]

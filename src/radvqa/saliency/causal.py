@@ -93,8 +93,8 @@ class SmallestSet:
 def smallest_set(turn: Turn, found: Explanation, *, fill: str = "blur") -> SmallestSet:
     """The fewest patches, taken from the top of a map, under which every answer token stays the likeliest one.
 
-    Bisection over how many are kept, then one step finer until fewer do not keep the answer; all patches always do if
-    the answer is the model's own. Raises InputError if even the whole picture does not give the answer.
+    Bisection over how many are kept, which takes it that more patches never lose the answer again; `tried` says what was
+    looked at. Raises InputError if even the whole picture does not give the answer.
     """
     order = np.argsort(-found.overall.ravel(), kind="stable")
     stand_in = filled(turn.batch.pixels, fill)

@@ -1,6 +1,6 @@
 """Controls: maps that know nothing of the model. A method that does no better than these explains nothing.
 
-In: a turn. Out: random values; a Gaussian in the centre; the edges of the picture.
+In: a turn. Out: random values; a Gaussian in the centre; the edges of the picture; the diagonal of a rollout.
 
     centre(turn).overall
 """
@@ -14,6 +14,7 @@ import torch
 
 from radvqa.saliency.integrated import per_patch
 from radvqa.saliency.map import Explanation, explanation
+from radvqa.saliency.raw import attention_pass
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 
@@ -39,6 +40,21 @@ def edges(turn: Turn, target: Target = WHOLE) -> Explanation:
     across = torch.diff(grey, dim=3, append=grey[:, :, :, -1:])
     values = per_patch(turn, torch.sqrt(down**2 + across**2)).cpu().numpy().reshape(turn.grid)
     return _same_for_all(turn, target, "edges", values, "edges of the picture, a control")
+
+
+@torch.no_grad()
+def diagonal(turn: Turn, target: Target = WHOLE) -> Explanation:
+    """What the founding tool drew as rollout: question and answer cut out, the layers in the wrong order, the diagonal.
+
+    It says how much of itself each image token keeps. No answer can change it, and where the image sees itself only no
+    question either.
+    """
+    rolled = torch.eye(len(turn.image), device=turn.image.device)
+    for layer in attention_pass(turn)["language"]:
+        block = layer.weights(turn.image)[0].mean(0)[:, turn.image] + torch.eye(len(rolled), device=rolled.device)
+        rolled = rolled @ (block / block.sum(-1, keepdim=True))
+    values = rolled.diagonal().cpu().numpy()
+    return _same_for_all(turn, target, "diagonal", values, "what each image token keeps of itself, a control")
 
 
 def _same_for_all(turn: Turn, target: Target, name: str, values: np.ndarray, scale: str) -> Explanation:

@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from radvqa.saliency.fill import filled, without
 from radvqa.saliency.map import Explanation
 from radvqa.saliency.truth import mass_in, on_grid, points_at
-from radvqa.saliency.turn import MAX_VARIANTS, Target, Turn
+from radvqa.saliency.turn import WHOLE, Target, Turn
 
-FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85, 1.0)
+FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Shares of the patches taken out or put in; closer together where good maps differ."""
 LOWER_IS_BETTER = frozenset(("deletion",))
 
@@ -56,7 +55,7 @@ def curves(
     fill: str = "blur",
     *,
     fractions: Sequence[float] = FRACTIONS,
-    target: Target | None = None,
+    target: Target = WHOLE,
 ) -> dict[str, Curves]:
     """Deletion and insertion curves of several maps [gh, gw] of one turn, in one go: the ends are shared.
 
@@ -82,15 +81,15 @@ def ranked(grid: np.ndarray) -> np.ndarray:
     return shuffled[np.argsort(-grid.ravel()[shuffled], kind="stable")]
 
 
-@torch.no_grad()
-def probabilities(turn: Turn, kept: np.ndarray, fill: str, target: Target | None = None) -> np.ndarray:
-    """float64[V]: probability of the chosen answer tokens with float[V, gh, gw] of the picture kept."""
-    pixels = turn.batch.pixels
-    stand_in, chosen = filled(pixels, fill), list(turn.chosen(target or Target()))
-    found = []
-    for part in torch.from_numpy(kept).to(pixels.device).split(MAX_VARIANTS):
-        found.append(turn.logprobs(without(pixels, part, stand_in))[:, chosen].sum(1).double().exp())
-    return torch.cat(found).cpu().numpy()
+def probabilities(turn: Turn, kept: np.ndarray, fill: str, target: Target = WHOLE) -> np.ndarray:
+    """float64[V]: probability of the chosen answer tokens with float[V, gh, gw] of the picture kept.
+
+    For a contrast: of the answer's token when only it and the other answer's may be said.
+    """
+    logprobs = turn.masked_logprobs(torch.from_numpy(kept), fill, target).double()
+    if target.against is not None:
+        return logprobs[:, turn.contrast(target.against)[0]].sigmoid()[:, 0].cpu().numpy()
+    return logprobs[:, list(turn.chosen(target))].sum(1).exp().cpu().numpy()
 
 
 def measure(
@@ -98,14 +97,15 @@ def measure(
     maps: Mapping[str, Explanation],
     fills: Sequence[str] = ("blur", "grey"),
     truth: np.ndarray | None = None,
+    target: Target = WHOLE,
 ) -> list[dict[str, Any]]:
     """A row for each map and fill-in: method, fill, deletion, insertion, and with a truth: pointing, mass and their
-    chance levels (null without one)."""
+    chance levels (null without one). `target` is what the maps explain."""
     grids = {name: explained.overall for name, explained in maps.items()}
     known = {name: _against(grid, truth) for name, grid in grids.items()}
     rows = []
     for fill in fills:
-        for name, found in curves(turn, grids, fill).items():
+        for name, found in curves(turn, grids, fill, target=target).items():
             areas = {"deletion": found.deletion_area, "insertion": found.insertion_area}
             rows.append({"method": name, "fill": fill, **areas, **known[name]})
     return rows

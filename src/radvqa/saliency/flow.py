@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import maximum_flow
 from radvqa.saliency.capture import Attention
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.raw import attention_pass, refuse_contrast
+from radvqa.saliency.sinks import find_sinks
 from radvqa.saliency.trace import spread
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
@@ -36,9 +37,13 @@ def explain(
     residual: float = 0.5,
     seen: dict[str, list[Attention]] | None = None,
 ) -> Explanation:
-    """Attention flow of the chosen tokens; seen: what `raw.attention_pass` gave. Raises InputError for a contrast: attention has none."""
+    """Attention flow of the chosen tokens; seen: what `raw.attention_pass` gave, to spare it.
+
+    Raises InputError for a contrast: attention has none.
+    """
     refuse_contrast(target, "attention flow")
-    layers = (seen or attention_pass(turn))["language"]
+    seen = seen or attention_pass(turn)
+    layers = seen["language"]
     tokens = turn.chosen(target)
     image = turn.image.cpu().numpy()
     values = np.stack([flows(layers, int(turn.rows[token]), image, residual) for token in tokens])
@@ -48,6 +53,7 @@ def explain(
         "flow",
         spread(turn, tokens, torch.from_numpy(values)).numpy(),
         scale="maximum flow from the answer's token, its supply being 1",
+        details={"sinks": find_sinks(turn, seen)},
     )
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import torch
 
 from radvqa.errors import InputError
-from radvqa.saliency.fill import FILLS, filled, without
+from radvqa.saliency.fill import FILLS
 from radvqa.saliency.map import Explanation, explanation
-from radvqa.saliency.turn import MAX_VARIANTS, WHOLE, Target, Turn
+from radvqa.saliency.turn import WHOLE, Target, Turn
 
 
 def explain(turn: Turn, target: Target = WHOLE, *, window: int = 2, stride: int = 1, fill: str = "blur") -> Explanation:
     """Occlusion by square windows of `window` patches, `stride` apart, the last ones at the border.
 
-    A contrast is explained by the drop of the difference. Cost: a forward a window, MAX_VARIANTS at once.
+    A contrast is explained by the drop of the difference. Cost: a forward a window.
     Raises InputError for a window that does not fit.
     """
     rows, columns = turn.grid
@@ -32,7 +32,7 @@ def explain(turn: Turn, target: Target = WHOLE, *, window: int = 2, stride: int 
     kept = torch.ones(len(tops) * len(lefts), rows, columns, device=turn.batch.pixels.device)
     for number, (top, left) in enumerate((top, left) for top in tops for left in lefts):
         kept[number, top : top + window, left : left + window] = 0.0
-    drops = whole_logprobs(turn, target) - masked_logprobs(turn, target, kept, fill)  # [V, T]
+    drops = turn.logprobs(turn.batch.pixels, target) - turn.masked_logprobs(kept, fill, target)  # [V, T]
     covered = 1.0 - kept.flatten(1)
     values = (drops.T @ covered) / covered.sum(0).clamp(min=1.0)
     return explanation(
@@ -43,22 +43,3 @@ def explain(turn: Turn, target: Target = WHOLE, *, window: int = 2, stride: int 
         scale=f"drop in log-probability, windows of {window} patches replaced by a {FILLS[fill]}",
         signed=True,
     )
-
-
-def whole_logprobs(turn: Turn, target: Target) -> torch.Tensor:
-    """float32[1, T] of the picture as it is; for a contrast the difference to the other answer's token."""
-    return masked_logprobs(turn, target, torch.ones(1, *turn.grid, device=turn.batch.pixels.device), "grey")
-
-
-@torch.no_grad()
-def masked_logprobs(turn: Turn, target: Target, kept: torch.Tensor, fill: str) -> torch.Tensor:
-    """float32[V, T] under the picture with only float[V, gh, gw] of it kept."""
-    quantity = Target(target.tokens, target.against, "logprob")
-    family, network = turn.model.family, turn.model.network
-    stand_in = filled(turn.batch.pixels, fill)
-    found = []
-    for part in kept.split(MAX_VARIANTS):
-        pixels = without(turn.batch.pixels, part, stand_in)
-        hidden = family.hidden(network, turn.variants(pixels), family.encode(network, pixels))
-        found.append(turn.score(turn.logits(hidden), quantity))
-    return torch.cat(found)

@@ -11,6 +11,7 @@ are told apart by colour-blind readers. Opacity grows with the value, so that th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,21 @@ def blended(explanation: Explanation, picture: Image.Image, word: int | None, wi
     low, high = limits(explanation.overall if word is None else explanation.word(word), explanation.signed)
     colours, opacity = coloured(explanation.at(size, word), low, high, explanation.signed)
     mixed = base * (1.0 - opacity[..., None]) + colours * opacity[..., None]
-    return outlined(Image.fromarray(mixed.round().astype(np.uint8)), explanation.truth)
+    drawn = outlined(Image.fromarray(mixed.round().astype(np.uint8)), explanation.truth)
+    return crossed(drawn, explanation.grid, explanation.details.get("sinks", ()))
+
+
+def crossed(picture: Image.Image, grid: tuple[int, int], patches: Iterable[int]) -> Image.Image:
+    """The picture with a small white cross on some patches of its grid."""
+    draw, (rows, columns) = ImageDraw.Draw(picture), grid
+    arm = max(2.0, min(picture.width / columns, picture.height / rows) / 6)
+    for patch in patches:
+        x = (patch % columns + 0.5) * picture.width / columns
+        y = (patch // columns + 0.5) * picture.height / rows
+        for ends in ((x - arm, y - arm, x + arm, y + arm), (x - arm, y + arm, x + arm, y - arm)):
+            draw.line(ends, fill=(0, 0, 0), width=4)
+            draw.line(ends, fill=PAPER, width=2)
+    return picture
 
 
 def outlined(picture: Image.Image, truth: np.ndarray | None, thickness: int = 2) -> Image.Image:
@@ -96,6 +111,8 @@ def legend(explanation: Explanation, word: int | None, width: int) -> Image.Imag
     lines = [f"{explanation.method} · {about}", f"{explanation.scale}; {sign}"]
     if explanation.truth is not None and explanation.truth.any():
         lines.append("cyan outline: what the answer truly rests on")
+    if len(explanation.details.get("sinks", ())):
+        lines.append("white crosses: sinks, which draw attention whatever is asked")
     bar = np.linspace(low, high, width - 16)[None].repeat(12, 0)
     colours, _ = coloured(bar, low, high, explanation.signed)
     text = paragraph(lines, width, size=12)

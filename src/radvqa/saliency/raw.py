@@ -17,10 +17,8 @@ import torch
 from radvqa.errors import InputError
 from radvqa.saliency.capture import Attention, capture
 from radvqa.saliency.map import Explanation, explanation
+from radvqa.saliency.sinks import sinks
 from radvqa.saliency.turn import WHOLE, Target, Turn
-
-SINK_FACTOR = 20.0
-"""A column with this many times the median attention is a sink: it is looked at whatever is asked."""
 
 
 @torch.no_grad()
@@ -44,46 +42,33 @@ def explain(
     *,
     layers: list[int] | None = None,
     heads: list[int] | None = None,
-    drop_sinks: bool = False,
     seen: dict[str, list[Attention]] | None = None,
 ) -> Explanation:
     """The mean attention of chosen layers and heads (None: all) to each image token.
 
-    The row of a token is the one that predicts it, so the first token's map cannot depend on the answer. drop_sinks
-    sets the columns that `sinks` finds to the median. seen: what `attention_pass` gave, to spare it. Raises InputError for a contrast: attention has none.
+    The row of a token is the one that predicts it, so the first token's map cannot depend on the answer.
+    seen: what `attention_pass` gave, to spare it. Raises InputError for a contrast: attention has none.
     """
     refuse_contrast(target, "raw attention")
     weights = attention_rows(turn, seen)
     image, prompt = weights[..., turn.image], weights[..., turn.prompt]
-    found = sinks(image.cpu().numpy())
     layer = list(range(len(weights))) if layers is None else layers
     head = list(range(weights.shape[1])) if heads is None else heads
     values = image[layer][:, head].mean((0, 1)).cpu().numpy()
-    if drop_sinks:
-        values[:, found] = np.median(values, axis=1, keepdims=True)
     return explanation(
         turn,
         target,
         "raw",
         values,
-        scale="attention weight, mean over layers and heads" + (", sinks removed" if drop_sinks else ""),
+        scale="attention weight, mean over layers and heads",
         prompt_values=prompt[layer][:, head].mean((0, 1)).cpu().numpy(),
-        details={"image": image.cpu().numpy(), "prompt": prompt.cpu().numpy(), "sinks": found},
+        details={"image": image.cpu().numpy(), "prompt": prompt.cpu().numpy(), "sinks": sinks(image.cpu().numpy())},
     )
 
 
 def patch_to_answer(found: Explanation, row: int, column: int) -> np.ndarray:
     """float32[layers, heads, T]: how much each answer token looks at one patch of the grid."""
     return found.details["image"][..., row * found.grid[1] + column]
-
-
-def sinks(image: np.ndarray, factor: float = SINK_FACTOR) -> np.ndarray:
-    """int[*]: image tokens that draw `factor` times the median attention over float[layers, heads, T, N].
-
-    Xiao et al. 2024 (attention sinks); Darcet et al. 2024 (registers): such tokens hold no local evidence.
-    """
-    mean = image.mean((0, 1, 2))
-    return np.nonzero(mean > factor * np.median(mean))[0]
 
 
 def refuse_contrast(target: Target, name: str) -> None:

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from radvqa.saliency.fill import FILLS
 from radvqa.saliency.map import Explanation, explanation
-from radvqa.saliency.occlusion import masked_logprobs
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 
@@ -33,7 +32,7 @@ def explain(
     """
     generator = torch.Generator().manual_seed(seed)
     kept = random_masks(num_masks, turn.grid, cells, share, generator).to(turn.batch.pixels.device)
-    logprobs = masked_logprobs(turn, target, kept, fill)
+    logprobs = turn.masked_logprobs(kept, fill, target)
     scores = logprobs.exp() if target.against is None else logprobs
     scores = scores - scores.mean(0)
     seen = kept.flatten(1)

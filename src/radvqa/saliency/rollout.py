@@ -18,6 +18,7 @@ import torch
 from radvqa.saliency.capture import Attention
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.raw import attention_pass, refuse_contrast
+from radvqa.saliency.sinks import find_sinks
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 CHUNK = 128
@@ -78,4 +79,5 @@ def explain(
         image[0].cpu().numpy(),
         scale="share of rolled-out attention" + (", through the vision tower" if tower else ""),
         prompt_values=reached[0][:, turn.prompt].cpu().numpy(),
+        details={"sinks": find_sinks(turn, seen)},
     )

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from scipy.stats import rankdata
 from torch import nn
@@ -21,10 +23,15 @@ from torch import nn
 from radvqa.saliency.capture import attention_modules
 from radvqa.saliency.map import Explanation
 from radvqa.saliency.turn import Turn
+from radvqa.score.intervals import cluster_interval
 
 Method = Callable[[Turn], Explanation]
-PASSES_BELOW = 0.5
-"""A method passes if its maps keep less than this rank correlation once every layer is random."""
+PASSES_BELOW = {"random weights": 0.5, "other question": 0.95, "other side": 0.95}
+"""Check -> a method passes if the mean likeness is below this.
+
+random weights: the strength (without its sign) of what is left once every layer is random. Two questions about one
+picture may well have the same evidence, so there it is only asked that the map changes at all.
+"""
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
@@ -91,3 +98,20 @@ def agreement(maps: Mapping[str, Explanation]) -> tuple[Sequence[str], np.ndarra
     names = list(maps)
     grids = [maps[name].overall for name in names]
     return names, np.array([[1.0 if a is b else likeness(a, b) for b in grids] for a in grids])
+
+
+def sanity_summary(table: pl.DataFrame, *, seed: int = 0) -> list[dict[str, Any]]:
+    """For each method and check: mean likeness with n and interval by image, and whether it passes.
+
+    table: id, image, method, check, part, likeness; of the cascade the last part counts, where all is random.
+    """
+    last = table.group_by("id", "method", "check", maintain_order=True).last()
+    found = []
+    for (method, check), part in last.group_by("method", "check", maintain_order=True):
+        values = part["likeness"].to_numpy()
+        values = np.abs(values) if check == "random weights" else values
+        mean = cluster_interval(values, part["image"].to_numpy(), seed=seed, unit=False)
+        passes = mean.value is not None and mean.value < PASSES_BELOW[str(check)]
+        one = {"method": method, "check": check, "n": mean.n, "value": mean.value, "low": mean.low, "high": mean.high}
+        found.append({**one, "passes": passes})
+    return found

@@ -1,158 +1,152 @@
-"""A study of methods: maps of many answers of one arm, measured for faithfulness and ranked.
+"""A study of methods: what is measured of one answer's maps, and the tables and the ranking that follow from many.
 
-In: predictions.parquet of one arm, its model and corpora. Out: a folder with faithfulness.parquet (a row for each
-answer, method and fill-in), sanity.parquet (likeness under random weights and under another question) and ranking.json.
+In: a turn with its truth and its maps. Out: rows of faithfulness, sanity, agreement and maps; from those of many answers
+the ranking of the methods for this model.
 
-    study_run(model_name="radvqa-tiny", adapter=None, corpora={"demo": folder}, predictions=file,
-              methods=["rollout", "lrp"], num_answers=200, seed=0, folder=out)
+    maps, seconds = explain_all(turn, ["rollout", "lrp", "random", "centre"])
+    rows = examine(turn, truth, maps, seconds, ("blur", "grey"), others={}, randomise=False)
+    summarise(rows.about(id="1", image="a", right=True, kind="open", topic=None, answer="yes"))["methods"][0]["verdict"]
 """
 
 from __future__ import annotations
 
-import json
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from radvqa.model import VQAModel, load
-from radvqa.recipe_sections import Explain
-from radvqa.saliency import METHODS, method_named
+from radvqa.saliency import method_named
 from radvqa.saliency.faithfulness import measure
+from radvqa.saliency.map import Explanation
 from radvqa.saliency.ranking import rank
-from radvqa.saliency.run import Found, candidates, choose
-from radvqa.saliency.sanity import cascade, swapped_question
-from radvqa.saliency.truth import truth_of
+from radvqa.saliency.sanity import agreement, cascade, likeness, sanity_summary
 from radvqa.saliency.turn import Turn, prepare
-from radvqa.sample import Corpus, Sample
 
-SLOW = ("flow",)
-"""Left out unless named: a maximum flow for each image token."""
-NUM_SANITY = 12
-"""Answers under which weights are randomised and questions swapped."""
+Rows = list[dict[str, Any]]
+SIDES = {"left": "right", "right": "left"}
 
 
-def study_run(
+@dataclass
+class Measured:
+    """Rows about one answer, or about many."""
+
+    faithfulness: Rows = field(default_factory=list)
+    """For each method and fill-in: deletion, insertion, and with a truth pointing and mass."""
+    sanity: Rows = field(default_factory=list)
+    """For each method and check: likeness to the map as it was."""
+    agreement: Rows = field(default_factory=list)
+    """For each pair of methods: likeness of their maps."""
+    maps: Rows = field(default_factory=list)
+    """For each method the map of the whole answer, patches row by row."""
+
+    def about(self, **columns: Any) -> Measured:
+        """The same rows with columns in front that say which answer they are about."""
+        return Measured(**{name: [{**columns, **row} for row in rows] for name, rows in vars(self).items()})
+
+    def extend(self, rows: Mapping[str, Rows]) -> None:
+        """Add the rows of another, given as `asdict` has them."""
+        for name, more in rows.items():
+            getattr(self, name).extend(more)
+
+    def plain(self) -> dict[str, Rows]:
+        """As JSON can say it."""
+        return asdict(self)
+
+
+def explain_all(turn: Turn, methods: Sequence[str]) -> tuple[dict[str, Explanation], dict[str, float]]:
+    """The map of each method, and the seconds each took."""
+    maps, seconds = {}, {}
+    for name in methods:
+        start = time.perf_counter()
+        maps[name] = method_named(name)(turn)
+        seconds[name] = time.perf_counter() - start
+    return maps, seconds
+
+
+def examine(
+    turn: Turn,
+    truth: np.ndarray | None,
+    maps: Mapping[str, Explanation],
+    seconds: Mapping[str, float],
+    fills: Sequence[str],
     *,
-    model_name: str,
-    adapter: Path | None,
-    corpora: Mapping[str, Path],
-    predictions: Path,
-    methods: Sequence[str] | None = None,
-    fills: Sequence[str] = ("blur", "grey"),
-    num_answers: int = 200,
-    right_only: bool = True,
-    where: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    folder: Path,
-    style: str = "paligemma",
-    model: VQAModel | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Measure methods (None: all but the slow ones) on right answers, those with a known truth first.
+    others: Mapping[str, Turn],
+    randomise: bool,
+) -> Measured:
+    """All that is measured of one answer's maps.
 
-    right_only False: as many wrong ones too. The random and centre controls are always measured. Returns the path of
-    ranking.json.
+    others: check -> another turn about the same picture, whose maps should differ. randomise: the cascade too.
     """
-    names = list(dict.fromkeys([*(methods or [m for m in METHODS if m not in SLOW]), "random", "centre"]))
-    functions = {name: method_named(name) for name in names}
-    opened = {name: Corpus(path) for name, path in corpora.items()}
-    settings = Explain(num_right=num_answers, num_wrong=0 if right_only else num_answers, where=dict(where or {}))
-    rows, found = candidates(pl.read_parquet(predictions), opened, settings)
-    chosen = choose(rows, found, settings, np.random.default_rng(seed))
-    model = model or load(model_name, adapter, style=style)
-    measured: list[dict[str, Any]] = []
-    checked: list[dict[str, Any]] = []
-    for number, row in enumerate(chosen):
-        turn, truth = _turn(model, opened, found, row)
-        about = {
-            "id": row["id"],
-            "image": row["image"],
-            "right": row["right"],
-            "kind": row["kind"],
-            "topic": row["topic"],
-        }
-        maps, seconds = {}, {}
-        for name, function in functions.items():
-            start = time.perf_counter()
-            maps[name] = function(turn)
-            seconds[name] = time.perf_counter() - start
-        for one in measure(turn, maps, fills, truth):
-            measured.append({**about, **one, "seconds": seconds[one["method"]]})
-        if number < NUM_SANITY:
-            other = _other_question(model, turn, found, row)
-            checked += [{**about, "method": name, **found_} for name in names for found_ in _sanity(turn, other, name)]
-        if progress:
-            progress(number + 1, len(chosen))
-    return _write(folder, measured, checked, seed)
+    found = Measured()
+    for row in measure(turn, maps, fills, truth):
+        found.faithfulness.append({**row, "seconds": seconds[row["method"]]})
+    for check, other in others.items():
+        again, _ = explain_all(other, list(maps))
+        for name in maps:
+            value = likeness(maps[name].overall, again[name].overall)
+            found.sanity.append({"method": name, "check": check, "part": "", "likeness": value})
+    for name in maps if randomise else ():
+        for part, value in cascade(turn, method_named(name)):
+            found.sanity.append({"method": name, "check": "random weights", "part": part, "likeness": value})
+    names, table = agreement(maps)
+    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
+    found.agreement = [{"first": names[j], "second": names[i], "likeness": float(table[i, j])} for i, j in pairs]
+    for name, one in maps.items():
+        rows, columns = one.grid
+        values = one.overall.astype(float).ravel().tolist()
+        found.maps.append(
+            {"method": name, "signed": one.signed, "num_rows": rows, "num_columns": columns, "values": values}
+        )
+    return found
 
 
-def _turn(
-    model: VQAModel, corpora: Mapping[str, Corpus], found: Found, row: Mapping[str, Any]
-) -> tuple[Turn, np.ndarray | None]:
-    corpus, sample = found[row["id"], row["image"]]
-    picture = corpora[corpus].image(sample.image or "")
-    return prepare(model, picture, sample.question, row["answer"], _choices(sample), sample.language), truth_of(
-        sample, picture.size
-    )
+def mirrored(turn: Turn, choices: Sequence[str] = (), language: str = "en") -> Turn | None:
+    """The same picture asked about the other side, with the model's own answer; None where no side is named."""
+    question = re.sub(r"\b(left|right)\b", lambda found: SIDES[found[0]], turn.question)
+    return None if question == turn.question else prepare(turn.model, turn.picture, question, None, choices, language)
 
 
-def _choices(sample: Sample) -> tuple[str, ...]:
-    return sample.choices if sample.kind == "choice" else ()
+# ---------------------------------------------------------------- tables and ranking
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "faithfulness": {
+        "method": pl.String, "fill": pl.String, "deletion": pl.Float64, "insertion": pl.Float64, "pointing": pl.Float64,
+        "mass": pl.Float64, "pointing_by_chance": pl.Float64, "mass_by_chance": pl.Float64, "seconds": pl.Float64,
+    },
+    "sanity": {"method": pl.String, "check": pl.String, "part": pl.String, "likeness": pl.Float64},
+    "agreement": {"first": pl.String, "second": pl.String, "likeness": pl.Float64},
+    "maps": {
+        "method": pl.String, "signed": pl.Boolean, "num_rows": pl.Int32, "num_columns": pl.Int32,
+        "values": pl.List(pl.Float32),
+    },
+}  # fmt: skip
+ABOUT: dict[str, Any] = {
+    "id": pl.String, "image": pl.String, "right": pl.Boolean, "kind": pl.String, "topic": pl.String, "answer": pl.String,
+}  # fmt: skip
 
 
-def _other_question(model: VQAModel, turn: Turn, found: Found, row: Mapping[str, Any]) -> Turn | None:
-    """Another question about the same picture, with the model's own answer; None if there is none."""
-    others = (s for (_, image), (_, s) in found.items() if image == row["image"] and s.question != turn.question)
-    other = next(others, None)
-    return (
-        None if other is None else prepare(model, turn.picture, other.question, None, _choices(other), other.language)
-    )
+def frame(name: str, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """One of SCHEMAS as a table, each row with the answer it is about."""
+    return pl.DataFrame(list(rows), schema={**ABOUT, **SCHEMAS[name]})
 
 
-def _sanity(turn: Turn, other: Turn | None, name: str) -> list[dict[str, Any]]:
-    function = method_named(name)
-    rows = [{"check": "random weights", "part": part, "likeness": value} for part, value in cascade(turn, function)]
-    if other is not None:
-        rows.append({"check": "other question", "part": "", "likeness": swapped_question(turn, other, function)})
-    return rows
-
-
-def _write(folder: Path, measured: list[dict[str, Any]], checked: list[dict[str, Any]], seed: int) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    table = pl.DataFrame(measured, infer_schema_length=None)
-    sanity = pl.DataFrame(checked, infer_schema_length=None)
-    ranking = {
-        "methods": rank(table, seed=seed),
-        "sanity": sanity_summary(sanity),
-        "num_answers": table["id"].n_unique(),
+def summarise(measured: Measured, *, seed: int = 0) -> dict[str, Any]:
+    """ranking.json: the methods in order, their sanity, their agreement, over right answers only."""
+    tables = {name: frame(name, getattr(measured, name)).filter(pl.col("right")) for name in SCHEMAS}
+    faithfulness = tables["faithfulness"]
+    return {
+        "methods": rank(faithfulness, seed=seed) if len(faithfulness) else [],
+        "sanity": sanity_summary(tables["sanity"], seed=seed),
+        "agreement": _mean_agreement(tables["agreement"]),
+        "num_answers": faithfulness["id"].n_unique(),
+        "num_with_truth": faithfulness.filter(pl.col("pointing").is_not_null())["id"].n_unique(),
     }
-    for name, frame in (("faithfulness", table), ("sanity", sanity)):
-        frame.write_parquet(folder / f"{name}.parquet.partial")
-        (folder / f"{name}.parquet.partial").replace(folder / f"{name}.parquet")
-    path = folder / "ranking.json"
-    path.with_suffix(".partial").write_text(json.dumps(ranking, indent=2, ensure_ascii=False) + "\n")
-    path.with_suffix(".partial").replace(path)
-    return path
 
 
-def sanity_summary(sanity: pl.DataFrame) -> list[dict[str, Any]]:
-    """For each method: the mean likeness when every layer is random, and under another question; and whether it passes."""
-    from radvqa.saliency.sanity import PASSES_BELOW
-
-    last = sanity.filter(pl.col("check") == "random weights").group_by("id", "method", maintain_order=True).last()
-    random = dict(last.group_by("method").agg(pl.col("likeness").mean()).iter_rows())
-    asked = sanity.filter(pl.col("check") == "other question").group_by("method").agg(pl.col("likeness").mean())
-    swapped = dict(asked.iter_rows())
-    return [
-        {
-            "method": name,
-            "random_weights": random[name],
-            "other_question": swapped.get(name),
-            "passes": abs(random[name]) < PASSES_BELOW,
-        }
-        for name in sanity["method"].unique(maintain_order=True)
-    ]
+def _mean_agreement(table: pl.DataFrame) -> Rows:
+    grouped = table.group_by("first", "second", maintain_order=True)
+    return grouped.agg(pl.col("likeness").mean(), n=pl.len()).to_dicts()

@@ -10,7 +10,7 @@ columns of image, prompt and answer read from its ids, and the answer's log-prob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from radvqa.batch import IGNORED, Batch, collate, encode
 from radvqa.errors import InputError
 from radvqa.prompt import prompt
+from radvqa.saliency.fill import filled, without
 
 if TYPE_CHECKING:
     from radvqa.model import VQAModel
@@ -35,19 +36,21 @@ MAX_VARIANTS = 16
 class Target:
     """What is explained. The default: every token of the answer on its own, the answer as their mean.
 
-    A choice's likelihood is explained by preparing the turn with that choice as its answer.
+    A choice's likelihood: prepare the turn with that choice as its answer and take the quantity `likelihood`.
     """
 
     tokens: tuple[int, ...] | None = None
-    """Which answer tokens count for the whole (a token, a span); None: all but the end token."""
+    """Which answer tokens count for the whole (a token, a span); None: all but the end, of a likelihood all."""
     against: str | None = None
     """A second answer: what speaks for the answer and not for it, at the first token where the two differ."""
     quantity: str = "logit"
-    """logit or logprob. A logit does not saturate where the model is sure; a log-probability is what perturbation
-    methods measure in any case."""
+    """One of QUANTITIES. A logit does not saturate where the model is sure; perturbation methods measure
+    log-probabilities in any case."""
 
 
 WHOLE = Target()
+QUANTITIES = ("logit", "logprob", "likelihood")
+"""likelihood: the log-probability of the answer to its end, as choices are weighed in prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ class Turn:
         """The answer tokens that make the whole. Raises InputError for one that the answer does not have."""
         num = len(self.columns)
         if target.tokens is None:
-            return tuple(range(max(num - 1, 1)))
+            return tuple(range(num if target.quantity == "likelihood" else max(num - 1, 1)))
         if not target.tokens or any(not 0 <= token < num for token in target.tokens):
             raise InputError(f"the answer has no token {target.tokens}", key="tokens", fix=f"it has {num}, from 0")
         return target.tokens
@@ -120,10 +123,8 @@ class Turn:
     def variants(self, pixels: torch.Tensor) -> Batch:
         """The same question about V pictures float[V, 3, H, W], a row each."""
         num = len(pixels)
-        wide = {
-            name: getattr(self.batch, name).expand(num, -1)
-            for name in ("ids", "real", "causal", "position_ids", "labels")
-        }
+        by_row = [f.name for f in fields(self.batch) if f.name not in ("pixels", "image_of_row")]
+        wide = {name: getattr(self.batch, name).expand(num, -1) for name in by_row}
         return replace(self.batch, pixels=pixels, image_of_row=torch.arange(num, device=pixels.device), **wide)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -134,8 +135,9 @@ class Turn:
     def score(self, logits: torch.Tensor, target: Target = WHOLE) -> torch.Tensor:
         """float32[B, T], what is explained, from logits float32[B, T, V]. One answer token alone for a contrast."""
         ids = self.batch.ids[0, self.columns]
-        if target.quantity not in ("logit", "logprob"):
-            raise InputError(f"unknown quantity {target.quantity!r}", key="quantity", fix="use logit or logprob")
+        if target.quantity not in QUANTITIES:
+            found, fix = f"unknown quantity {target.quantity!r}", "use one of: " + ", ".join(QUANTITIES)
+            raise InputError(found, key="quantity", fix=fix)
         values = logits if target.quantity == "logit" else logits.log_softmax(-1)
         own = values.gather(-1, ids.expand(len(logits), -1)[..., None])[..., 0]
         if target.against is None:
@@ -154,14 +156,23 @@ class Turn:
         return torch.tensor([place], device=device), torch.tensor([other[place]], device=device)
 
     @torch.no_grad()  # not inference mode: cached index tensors are used under autograd later
-    def logprobs(self, pixels: torch.Tensor) -> torch.Tensor:
-        """float32[V, T], log-probabilities of the answer's tokens when the picture is each of float[V, 3, H, W]."""
-        family, network = self.model.family, self.model.network
+    def logprobs(self, pixels: torch.Tensor, target: Target = WHOLE) -> torch.Tensor:
+        """float32[V, T], log-probabilities of the answer's tokens when the picture is each of float[V, 3, H, W].
+
+        For a contrast the difference to the other answer's token.
+        """
+        family, network, quantity = self.model.family, self.model.network, replace(target, quantity="logprob")
         found = []
         for part in pixels.to(self.model.device, self.model.dtype).split(MAX_VARIANTS):
             hidden = family.hidden(network, self.variants(part), family.encode(network, part))
-            found.append(self.score(self.logits(hidden), Target(quantity="logprob")))
+            found.append(self.score(self.logits(hidden), quantity))
         return torch.cat(found)
+
+    def masked_logprobs(self, kept: torch.Tensor, fill: str, target: Target = WHOLE) -> torch.Tensor:
+        """float32[V, T] as `logprobs`, when of the picture only float[V, gh, gw] is kept and the rest is a fill-in."""
+        pixels, stand_in = self.batch.pixels, filled(self.batch.pixels, fill)
+        parts = kept.to(pixels.device).split(MAX_VARIANTS)
+        return torch.cat([self.logprobs(without(pixels, part, stand_in), target) for part in parts])
 
 
 def prepare(
