@@ -150,3 +150,32 @@ def _saliency(folder: Path, samples: list[Sample]) -> None:
         )
     index = {"methods": ["raw", "relevancy"], "items": items, "candidates": {"right": 700, "wrong": 120}}
     (folder / "index.json").write_text(json.dumps(index))
+    (folder / "ranking.json").write_text(json.dumps(ranking()))
+
+
+def ranking() -> dict:
+    """Three methods over 40 answers: relevancy is faithful and sane, raw beats nothing, random is the control."""
+    methods, sanity = [], []
+    for name, deletion, p, verdict in (
+        ("relevancy", 0.31, 0.0004, "faithful"), ("raw", 0.52, 0.6, "not"), ("random", 0.53, None, "control"),
+    ):  # fmt: skip
+        kinds = (("deletion", "blur", deletion), ("deletion", "grey", 0.4), ("insertion", "blur", 0.6))
+        kinds += (("pointing", None, 0.85), ("mass", None, 0.21))
+        measures = [
+            {"measure": m, "fill": f, "n": 40, "value": v, "low": v - 0.1, "high": v + 0.1} for m, f, v in kinds
+        ]
+        test = {
+            "measure": "deletion",
+            "fill": "blur",
+            "against": "random",
+            "better_by": 0.53 - deletion,
+            "p": p,
+            "n": 40,
+        }
+        methods.append({"method": name, "verdict": verdict, "measures": measures, "paired": [test] if p else []})
+        likeness = {"relevancy": 0.12, "raw": 0.81}.get(name, 1.0)
+        sanity.append(
+            {"method": name, "check": "random weights", "n": 12, "value": likeness, "low": 0.0, "high": 0.9}
+            | {"passes": likeness < 0.5}
+        )
+    return {"methods": methods, "sanity": sanity, "agreement": [], "num_answers": 40, "num_with_truth": 39}

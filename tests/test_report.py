@@ -148,6 +148,14 @@ def test_warnings_stand_before_the_first_number(page):
     assert said.index("not above the blank-image score") < said.index("Closed accuracy rose from")
 
 
+def test_the_methods_are_ranked_and_those_that_fail_are_named(page):
+    said = page.said()
+    assert "Measured on 40 right answers, 39 with a known truth. Trust relevancy for this model" in said
+    assert "points at the true evidence in 85%" in said
+    assert "No better than controls in deletion: raw." in said and "Fail a sanity check: raw." in said
+    assert "relevancy 0.31 0.21 to 0.41 +0.22 p < 0.001" in said and "not, fails: random weights" in said
+
+
 def test_provenance_names_every_step_and_adds_up(run, page):
     said = page.said()
     steps = [json.loads(path.read_text()) for path in run.rglob("stage.json")]
@@ -211,6 +219,7 @@ def test_a_log_that_was_cut_in_a_line_is_drawn_and_says_so(run, tmp_path):
         ("scores/scores.json", "{"),
         ("scores/scores.json", "[]"),
         ("saliency/index.json", "nothing"),
+        ("saliency/ranking.json", "["),
         ("recipe.yaml", "a: [1"),
         ("stage1/log.jsonl", '{"step": 1\n{"step": 2, "loss": 1}\n'),
         ("stage2/stage.json", "{"),

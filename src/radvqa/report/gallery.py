@@ -25,6 +25,7 @@ from radvqa.report.pictures import Picture, open_picture, outlined, thumbnail
 from radvqa.report.read import Run
 from radvqa.report.words import NONE, arm_name, is_number, number, percent, small
 from radvqa.saliency.overlay import coloured, limits
+from radvqa.saliency.words import COLUMNS, Line, lines, said
 from radvqa.sample import Corpus
 
 SHOWN = 12
@@ -98,6 +99,22 @@ def gallery(run: Run) -> Gallery | None:
         num_right=counts.get("right", len(right)),
         num_wrong=counts.get("wrong", len(wrong)),
     )
+
+
+@dataclass(frozen=True)
+class Methods:
+    """How faithful the methods are."""
+
+    said: str
+    columns: Mapping[str, str]
+    lines: tuple[Line, ...]
+
+
+def ranked(run: Run) -> Methods | None:
+    """The ranking of the methods, or None where nothing was measured."""
+    if run.ranking is None or not run.ranking.get("methods"):
+        return None
+    return Methods(said(run.ranking), COLUMNS, tuple(lines(run.ranking)))
 
 
 class _Shelf:

@@ -22,7 +22,7 @@ from radvqa.report.card import data_card
 from radvqa.report.charts import tone
 from radvqa.report.curves import stage_curves
 from radvqa.report.evidence import comparisons, forest_of, overview, score_table, slice_tables, strips_of
-from radvqa.report.gallery import gallery
+from radvqa.report.gallery import gallery, ranked
 from radvqa.report.headline import headline, learned, model_name, stages_of
 from radvqa.report.lookup import Scores
 from radvqa.report.provenance import provenance, utc
@@ -96,6 +96,7 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "tests": tests,
         "slices": slice_tables(scores),
         "gallery": gallery(run),
+        "methods": ranked(run),
         "made": made,
         "finished": utc(made.finished),
     }

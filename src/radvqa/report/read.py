@@ -56,6 +56,8 @@ class Run:
     """id, image, kind, arm, control of every prediction."""
     scores: Mapping[str, Any] | None
     saliency: Mapping[str, Any] | None
+    ranking: Mapping[str, Any] | None
+    """Of the saliency methods."""
     steps: tuple[Step, ...]
 
     @property
@@ -80,6 +82,7 @@ def read_run(folder: str | Path) -> Run:
         predictions=_read_predictions(folder),
         scores=_read_json(folder / "scores" / "scores.json"),
         saliency=_read_json(folder / "saliency" / "index.json"),
+        ranking=_read_json(folder / "saliency" / "ranking.json"),
         steps=_read_steps(folder),
     )
 

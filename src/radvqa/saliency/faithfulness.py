@@ -25,7 +25,6 @@ from radvqa.saliency.turn import WHOLE, Target, Turn
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Shares of the patches taken out or put in; closer together where good maps differ."""
-LOWER_IS_BETTER = frozenset(("deletion",))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from radvqa.saliency import CONTROLS
-from radvqa.saliency.faithfulness import LOWER_IS_BETTER
 from radvqa.score.intervals import cluster_interval
 from radvqa.score.paired import holm, permutation_test
 
 MEASURES = ("deletion", "insertion", "pointing", "mass")
+LOWER_IS_BETTER = frozenset(("deletion",))
 AGAINST = ("random", "centre")
 """The controls that a method has to beat."""
 LEVEL = 0.05

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from radvqa.saliency import CONTROLS
+from radvqa.saliency.ranking import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Ranking = Mapping[str, Any]
 COLUMNS = {
     "deletion": "area while the most important patches are taken out; small is faithful",
-    "below random": "how much smaller than the random control's, paired, in bold type where it is clear",
+    "below random": "how much smaller than the random control's on the same answers; bold where it is clear",
     "below centre": "how much smaller than the centre control's",
     "insertion": "area while the most important patches are put in; large is faithful",
     "points at truth": "how often the strongest patch touches the true evidence, in %",
@@ -35,14 +36,23 @@ NONE = "–"
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One number of the table."""
+
+    text: str
+    bounds: str = ""
+    """Its 95 % interval, or the p-value of a difference."""
+    clear: bool = False
+    """It speaks for the method beyond doubt: a difference that is significant, a check that is passed."""
+
+
+@dataclass(frozen=True)
 class Line:
     """One method of the table."""
 
     method: str
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
     """One for each of COLUMNS."""
-    clear: tuple[bool, ...]
-    """For each cell whether it speaks for the method beyond doubt."""
     verdict: str
 
 
@@ -57,15 +67,14 @@ def _line(row: Mapping[str, Any], ranking: Ranking) -> Line:
     against = {t["against"]: t for t in row["paired"] if t["measure"] == "deletion" and t["fill"] == fill}
     checks = {c["check"]: c for c in ranking["sanity"] if c["method"] == row["method"]}
     cells = [
-        (_value(measure["deletion"]), False),
-        *((_difference(against.get(name)), _won(against.get(name))) for name in ("random", "centre")),
-        (_value(measure["insertion"]), False),
-        *((_value(measure[name], 100.0, 0), False) for name in ("pointing", "mass")),
-        *((_value(checks.get(name)), bool(checks.get(name, {}).get("passes"))) for name in CHECKS),
+        _value(measure["deletion"]),
+        *(_difference(against.get(name)) for name in ("random", "centre")),
+        _value(measure["insertion"]),
+        *(_value(measure[name], 100.0, 0) for name in ("pointing", "mass")),
+        *(_value(checks.get(name)) for name in CHECKS),
     ]
     failed = [] if row["method"] in CONTROLS else failures(row["method"], ranking)
-    words = row["verdict"] + (", fails: " + ", ".join(failed) if failed else "")
-    return Line(row["method"], tuple(text for text, _ in cells), tuple(clear for _, clear in cells), words)
+    return Line(row["method"], tuple(cells), row["verdict"] + (", fails: " + ", ".join(failed) if failed else ""))
 
 
 def failures(method: str, ranking: Ranking) -> list[str]:
@@ -73,24 +82,19 @@ def failures(method: str, ranking: Ranking) -> list[str]:
     return [c["check"] for c in ranking["sanity"] if c["method"] == method and not c["passes"]]
 
 
-def _won(test: Mapping[str, Any] | None) -> bool:
-    return test is not None and test["p"] is not None and test["p"] < 0.05 and test["better_by"] > 0
-
-
-def _value(found: Mapping[str, Any] | None, times: float = 1.0, digits: int = 2) -> str:
+def _value(found: Mapping[str, Any] | None, times: float = 1.0, digits: int = 2) -> Cell:
     if found is None or found["value"] is None:
-        return NONE
-    text = f"{times * found['value']:.{digits}f}"
-    if found["low"] is None:
-        return text
-    return f"{text} ({times * found['low']:.{digits}f} to {times * found['high']:.{digits}f})"
+        return Cell(NONE)
+    low, high = found["low"], found["high"]
+    bounds = "" if low is None else f"{times * low:.{digits}f} to {times * high:.{digits}f}"
+    return Cell(f"{times * found['value']:.{digits}f}", bounds, bool(found.get("passes")))
 
 
-def _difference(test: Mapping[str, Any] | None) -> str:
-    if test is None or test["better_by"] is None:
-        return NONE
-    p = NONE if test["p"] is None else "p < 0.001" if test["p"] < 0.001 else f"p = {test['p']:.3f}"
-    return f"{test['better_by']:+.2f}, {p}"
+def _difference(test: Mapping[str, Any] | None) -> Cell:
+    if test is None or test["better_by"] is None or test["p"] is None:
+        return Cell(NONE)
+    p = "p < 0.001" if test["p"] < 0.001 else f"p = {test['p']:.3f}"
+    return Cell(f"{test['better_by']:+.2f}", p, test["p"] < LEVEL and test["better_by"] > 0)
 
 
 def said(ranking: Ranking) -> str:
@@ -124,10 +128,10 @@ def ranking_table(ranking: Ranking) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
-    table = RichTable(title="methods by deletion area, with 95 % intervals", title_justify="left", box=SIMPLE_HEAD)
+    table = RichTable(title="methods by deletion area, the most faithful first", title_justify="left", box=SIMPLE_HEAD)
     for name in ("", *COLUMNS, "verdict"):
         table.add_column(name)
     for line in lines(ranking):
-        cells = [f"[bold]{cell}[/bold]" if clear else cell for cell, clear in zip(line.cells, line.clear)]
+        cells = [f"[bold]{cell.text}[/bold]" if cell.clear else cell.text for cell in line.cells]
         table.add_row(line.method, *cells, line.verdict)
     return table
