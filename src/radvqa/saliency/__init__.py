@@ -41,6 +41,8 @@ METHODS = {
 """Name -> file and function."""
 CONTROLS = ("random", "centre", "edges", "diagonal")
 """Those that do not explain; a method that does no better than the first two explains nothing."""
+COSTLY = ("integrated", "occlusion", "rise", "flow")
+"""A hundred passes and more for a map: under random weights only the end of the cascade is looked at."""
 SLOW = ("flow",)
 """Not among the methods of a study unless named: a maximum flow for each image token."""
 

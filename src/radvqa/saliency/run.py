@@ -44,7 +44,7 @@ SCALE = (
     "Inferno: brighter is more. Orange and purple: for and against the answer."
 )
 PROGRESS = "progress.jsonl"
-NUM_SWAPPED, NUM_RANDOMISED = 24, 12
+NUM_SWAPPED, NUM_RANDOMISED = 16, 8
 """Sampled answers whose question is swapped, and under which the weights are randomised."""
 
 

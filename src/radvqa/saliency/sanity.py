@@ -42,15 +42,21 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def cascade(turn: Turn, method: Method, *, seed: int = 0) -> list[tuple[str, float]]:
-    """(what is random by now, likeness to the true map), a row a layer; the answer explained stays the same."""
-    whole = method(turn).overall
+def cascade(
+    turn: Turn, method: Method, *, seed: int = 0, whole: np.ndarray | None = None, every: bool = True
+) -> list[tuple[str, float]]:
+    """(what is random by now, likeness to the true map), a row a layer; the answer explained stays the same.
+
+    whole: the true map, where it is known. every False: the last row only, when all layers are random.
+    """
+    whole = method(turn).overall if whole is None else whole
     found = []
     with preserved(turn.model.network):
-        generator = torch.Generator().manual_seed(seed)
-        for name, part in parts_from_the_top(turn.model.network):
+        generator, parts = torch.Generator().manual_seed(seed), parts_from_the_top(turn.model.network)
+        for number, (name, part) in enumerate(parts):
             shuffle_weights(part, generator)
-            found.append((name, likeness(whole, method(turn).overall)))
+            if every or number == len(parts) - 1:
+                found.append((name, likeness(whole, method(turn).overall)))
     return found
 
 

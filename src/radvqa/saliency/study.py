@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from radvqa.saliency import method_named
+from radvqa.saliency import COSTLY, method_named
 from radvqa.saliency.faithfulness import measure
 from radvqa.saliency.map import Explanation
 from radvqa.saliency.ranking import rank
@@ -90,7 +90,7 @@ def examine(
             value = likeness(maps[name].overall, again[name].overall)
             found.sanity.append({"method": name, "check": check, "part": "", "likeness": value})
     for name in maps if randomise else ():
-        for part, value in cascade(turn, method_named(name)):
+        for part, value in cascade(turn, method_named(name), whole=maps[name].overall, every=name not in COSTLY):
             found.sanity.append({"method": name, "check": "random weights", "part": part, "likeness": value})
     names, table = agreement(maps)
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
