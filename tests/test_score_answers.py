@@ -43,7 +43,7 @@ def write(path, rows):
 
 def test_plain_jsonl(tmp_path, corpus):
     file = write(tmp_path / "a.jsonl", [{"id": "small-10", "answer": "Yes"}, {"id": "small-13", "answer": "no"}])
-    answers = read_answers(file, corpus, name="theirs")
+    answers = read_answers(file, [corpus], name="theirs")
     assert answers.predictions.sort("id")["answer"].to_list() == ["Yes", None, None, "no"]
     assert answers.unanswered == ["small-11", "small-12"] and answers.unmatched == []
     assert answers.predictions["arm"].unique().to_list() == ["theirs"]
@@ -52,7 +52,7 @@ def test_plain_jsonl(tmp_path, corpus):
 def test_unmatched_and_unanswered_are_listed_and_unscored(tmp_path, corpus):
     rows = [{"id": f"small-{number}", "answer": "yes"} for number in (10, 11, 12, 77)]
     found = score_answers(
-        [read_answers(write(tmp_path / "a.jsonl", rows), corpus)], tmp_path / "scores", corpora=[corpus], num_draws=20
+        [read_answers(write(tmp_path / "a.jsonl", rows), [corpus])], tmp_path / "scores", corpora=[corpus], num_draws=20
     )
     account = found["answers"][0]
     assert account["unmatched"] == ["small-77"] and account["unanswered"] == ["small-13"]
@@ -66,14 +66,14 @@ def test_unmatched_and_unanswered_are_listed_and_unscored(tmp_path, corpus):
 
 def test_llava_med_files_match_by_row_number(tmp_path, corpus):
     rows = [{"question_id": 10, "prompt": "Is there a mass? Please choose [yes, no]", "text": "Yes.", "metadata": {}}]
-    answers = read_answers(write(tmp_path / "a.jsonl", rows), corpus)
+    answers = read_answers(write(tmp_path / "a.jsonl", rows), [corpus])
     assert answers.predictions.filter(pl.col("id") == "small-10")["answer"].to_list() == ["Yes."]
 
 
 def test_another_order_is_refused(tmp_path, corpus):
     file = write(tmp_path / "a.jsonl", [{"question_id": 11, "question": "Is there a mass?", "text": "Yes."}])
     with pytest.raises(InputError, match="this row asks 'Is there a mass\\?', but small-11 asks"):
-        read_answers(file, corpus)
+        read_answers(file, [corpus])
 
 
 def test_json_arrays_and_objects(tmp_path, corpus):
@@ -81,7 +81,7 @@ def test_json_arrays_and_objects(tmp_path, corpus):
     array.write_text(json.dumps([{"id": "small-10", "answer": "yes"}], indent=1))
     mapping.write_text(json.dumps({"small-10": "yes"}))
     for file in (array, mapping):
-        assert read_answers(file, corpus).predictions["answer"].drop_nulls().to_list() == ["yes"]
+        assert read_answers(file, [corpus]).predictions["answer"].drop_nulls().to_list() == ["yes"]
 
 
 def test_vlmevalkit_tables(tmp_path):
@@ -142,7 +142,7 @@ def test_bad_files_are_refused(tmp_path, corpus, text, message):
     file = tmp_path / "a.jsonl"
     file.write_text(text)
     with pytest.raises(InputError, match=message):
-        read_answers(file, corpus)
+        read_answers(file, [corpus])
 
 
 def test_answers_without_references_need_a_corpus(tmp_path):
@@ -158,8 +158,8 @@ def test_two_files_are_compared(tmp_path, corpus):
     right = [{"id": name, "answer": answer} for name, (_, _, answer, _) in zip(ids, QUESTIONS)]
     wrong = [{"id": name, "answer": "brain"} for name in ids]
     answers = [
-        read_answers(write(tmp_path / "a.jsonl", wrong), corpus, name="a"),
-        read_answers(write(tmp_path / "b.jsonl", right), corpus, name="b"),
+        read_answers(write(tmp_path / "a.jsonl", wrong), [corpus], name="a"),
+        read_answers(write(tmp_path / "b.jsonl", right), [corpus], name="b"),
     ]
     pairs = score_answers(answers, tmp_path / "scores", num_draws=20, cluster="subject")["paired"]
     pair = next(p for p in pairs if (p["metric"], p["slice"], p["test"]) == ("exact_match", {}, "permutation"))

@@ -1,7 +1,7 @@
 """Files of answers as other programs write them, read into plain records.
 
-In: JSONL, a JSON array or object, a CSV or TSV table, or Parquet. Out: a Record a row: id, answer, and whatever else
-the row says of its question.
+In: JSONL, a JSON array or object, a CSV or TSV table, an .xlsx sheet, or Parquet. Out: a Record a row: id, answer, and
+whatever else the row says of its question.
 
     records = read_records(Path("answers.jsonl"))
 
@@ -23,6 +23,7 @@ import polars as pl
 from radvqa.errors import InputError
 from radvqa.sample import KINDS
 from radvqa.score.closed import YES_NO
+from radvqa.score.spreadsheet import read_sheet
 from radvqa.score.text import normalise
 
 IDS = ("id", "question_id", "qid", "index", "idx")
@@ -74,8 +75,10 @@ def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
         return _table(path, "\t" if ending == ".tsv" else ",")
     if ending in (".parquet", ".pq"):
         return pl.read_parquet(path).iter_rows(named=True)
-    if ending in (".xlsx", ".xls"):
-        raise InputError("spreadsheets are not read", file=path, fix="save it as TSV")
+    if ending == ".xlsx":
+        return read_sheet(path)
+    if ending == ".xls":
+        raise InputError("old spreadsheets are not read", file=path, fix="save it as .xlsx or TSV")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

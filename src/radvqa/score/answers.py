@@ -3,7 +3,7 @@
 In: a file of answers, and the corpus whose questions they answer (or references beside the answers). Out: predictions
 in the schema of predictions.parquet, and the ids that found no partner.
 
-    answers = read_answers("answers.jsonl", corpus="corpora/vqa_rad")
+    answers = read_answers("answers.jsonl", corpora=["corpora/vqa_rad"])
     score_answers([answers], "scores/")
 
 LLaVA-Med's answer files are read as they are: their `question_id` is the 0-based row of the public VQA-RAD file, which
@@ -22,7 +22,7 @@ import polars as pl
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
 from radvqa.score.answer_files import Record, read_records
-from radvqa.score.scores import train_answers, write_tables
+from radvqa.score.scores import prediction_files, train_answers, write_tables
 from radvqa.score.text import normalise
 from radvqa.stage import path_hash
 
@@ -50,38 +50,44 @@ class Answers:
 
 def read_answers(
     path: str | Path,
-    corpus: str | Path | None = None,
+    corpora: Sequence[str | Path] = (),
     *,
     name: str = "model",
     control: str = "none",
     split: str = "test",
 ) -> Answers:
-    """Read a file of answers and match it to the questions of one split of a corpus.
+    """Read a file of answers and match it to the questions of one split of corpora.
 
     Ids match whole, or else by the part after the last "-" of the corpus's ids where that is unambiguous (10 is
     vqa_rad-10). Where the file repeats the question, it must hold the corpus's question: a file numbered in another
-    order is refused instead of scored. Without a corpus every row needs a reference. name, control: the arm and control
+    order is refused instead of scored. Without corpora every row needs a reference. name, control: the arm and control
     these answers are scored as.
     """
     file = Path(path)
     records = read_records(file)
     unmatched: list[str] = []
     unanswered: list[str] = []
-    if corpus is None:
-        frame = _side_by_side(records, file)
-    else:
-        questions = Corpus(corpus).table.filter(pl.col("split") == split).select(CARRIED)
-        if questions.is_empty():
-            raise InputError(f"the corpus has no split {split!r}", file=corpus, key="split")
+    if corpora:
+        questions = pl.concat([_questions(folder, split) for folder in corpora])
         frame, unmatched, unanswered = _matched(records, questions, file)
+    else:
+        frame = _side_by_side(records, file)
     run = {"arm": pl.lit(name), "control": pl.lit(control)}
     return Answers(frame.with_columns(**run), unmatched, unanswered, file)
+
+
+def _questions(corpus: str | Path, split: str) -> pl.DataFrame:
+    questions = Corpus(corpus).table.filter(pl.col("split") == split).select(CARRIED)
+    if questions.is_empty():
+        raise InputError(f"the corpus has no split {split!r}", file=corpus, key="split")
+    return questions
 
 
 def score_answers(
     answers: Sequence[Answers],
     out: str | Path,
     *,
+    predictions: Sequence[str | Path] = (),
     corpora: Sequence[str | Path] = (),
     metrics: Sequence[str] | None = None,
     cluster: str = "image",
@@ -90,11 +96,14 @@ def score_answers(
 ) -> dict[str, Any]:
     """Score one or several files of answers together and write the folder `out`, like `write_scores`.
 
-    scores.json also says under "answers", for each file, how many ids matched and which did not. corpora: folders
-    whose train split teaches the majority answer. Returns the content of scores.json.
+    scores.json also says under "answers", for each file, how many ids matched and which did not. predictions: radvqa's
+    own, scored and compared with them. corpora: folders whose train split teaches the majority answer. Returns the
+    content of scores.json.
     """
-    frame = pl.concat([one.predictions for one in answers], how="diagonal_relaxed")
-    inputs = {str(one.file): path_hash(one.file) for one in answers}
+    own = prediction_files(predictions)
+    frames = [*map(pl.read_parquet, own), *(one.predictions for one in answers)]
+    frame = pl.concat(frames, how="diagonal_relaxed")
+    inputs = {str(file): path_hash(file) for file in (*own, *(one.file for one in answers))}
     inputs |= {str(folder): path_hash(Path(folder) / "questions.parquet") for folder in corpora}
     return write_tables(
         frame,

@@ -26,7 +26,7 @@ from radvqa.score.majority import ANSWER_RULE, best_letter, majority_answers
 from radvqa.score.per_question import score_rows
 from radvqa.score.registry import METRICS, Metric
 from radvqa.score.table import MIN_SLICE, Scored, Settings, means, parts, run_order
-from radvqa.score.warn import find_warnings
+from radvqa.score.warn import blind_runs, find_warnings
 from radvqa.stage import path_hash, writing
 
 MAX_LABELS = 2000
@@ -68,12 +68,14 @@ def score_predictions(
     slices, num_left_out = parts(scored, settings)
     rows = [row for part in slices for row in means(part)]
     pairs = adjust([row for part in slices if {*part.where} <= {*COMPARED} for row in compare(part)])
+    blind = blind_runs(rows, pairs)
     found = {
+        "blind": blind,
         "metrics": [row for row in rows if _run(row) != MAJORITY],
         "paired": pairs,
         "majority": [_majority_row(row) for row in rows if _run(row) == MAJORITY and row["n"]],
         "constant_letter": best_letter(questions, num_draws, seed),
-        "warnings": [*find_warnings(frame, rows, pairs, num_left_out), *left_out],
+        "warnings": [*blind, *find_warnings(frame, num_left_out), *left_out],
         "about": {metric.name: _about(metric) for metric in chosen},
         "settings": {"cluster": cluster, "num_draws": num_draws, "num_flips": settings.num_flips, "seed": seed}
         | {"min_slice_n": min_slice_n},
@@ -98,12 +100,9 @@ def write_scores(
     corpora: folders whose train split teaches the majority answer. inputs: hashes by name for stage.json, taken from
     the files where not given. Writes scores.parquet, scores.json, stage.json; returns the content of scores.json.
     """
-    files = [path / "predictions.parquet" if path.is_dir() else path for path in map(Path, predictions)]
+    files = prediction_files(predictions)
     if not files:
         raise InputError("no predictions to score", fix="name at least one predictions folder")
-    for file in files:
-        if not file.is_file():
-            raise InputError("no such predictions", file=file, fix="make them with `radvqa predict`")
     frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
     if inputs is None:
         inputs = {str(file): path_hash(file) for file in files}
@@ -111,6 +110,15 @@ def write_scores(
     settings: dict[str, Any] = {"metrics": metrics, "cluster": cluster, "num_draws": num_draws, "seed": seed}
     settings["min_slice_n"] = min_slice_n
     return write_tables(frame, train_answers(corpora), out, inputs, **settings)
+
+
+def prediction_files(predictions: Sequence[str | Path]) -> list[Path]:
+    """The Parquet file of each folder of predictions (or the file itself). Raises InputError where there is none."""
+    files = [path / "predictions.parquet" if path.is_dir() else path for path in map(Path, predictions)]
+    for file in files:
+        if not file.is_file():
+            raise InputError("no such predictions", file=file, fix="make them with `radvqa predict`")
+    return files
 
 
 def write_tables(

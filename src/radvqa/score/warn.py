@@ -1,8 +1,8 @@
 """What a reader must be told before the numbers: the warnings of scores.json, in plain sentences.
 
-In: the predictions and the finished tables. Out: a list of sentences, the gravest first.
+In: the predictions and the finished tables. Out: lists of sentences, the gravest first.
 
-    find_warnings(frame, means, pairs, 0)
+    [*blind_runs(means, pairs), *find_warnings(frame, 0)]
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ FEW = 20
 """Below so many images an interval is a rough guide."""
 
 
-def find_warnings(
-    frame: pl.DataFrame, means: list[dict[str, Any]], pairs: list[dict[str, Any]], num_left_out: int
-) -> list[str]:
-    """Sentences about runs that do not look, controls that are missing, answers that are empty or unscored."""
+def find_warnings(frame: pl.DataFrame, num_left_out: int) -> list[str]:
+    """Sentences about controls that are missing, answers that are empty or unscored, and few images."""
     return [
-        *_not_above(means, pairs),
         *_missing_controls(frame),
         *_uneven(frame),
         *_empty(frame),
@@ -36,7 +33,8 @@ def find_warnings(
     ]
 
 
-def _not_above(means: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+def blind_runs(means: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each run and headline score that a paired test does not find above its score without seeing."""
     values = {(row["arm"], row["control"], row["metric"], *row["slice"].values()): row["value"] for row in means}
     found = []
     for metric, where, words in HEADLINES:
