@@ -34,6 +34,8 @@ WINDOW = 8
 TRANSIENT = (408, 409, 425, 429)
 """Statuses below 500 that another try may cure."""
 LONGEST_PAUSE_S = 60.0
+FIRST_TRIES = 1
+"""Further tries at a server that has not answered yet: its address may be wrong."""
 
 
 class ServerGone(ConnectionError):
@@ -162,6 +164,17 @@ class Calls:
                 self._under_way.clear()
                 runner.run(_stop(waiting, client))
 
+    def account(self) -> str:
+        """What was done, in one line."""
+        done = self.totals
+        parts = [f"{done.asked:,} calls of {self.model}", f"{done.cached:,} replies kept from before"]
+        parts += [f"{done.prompt_tokens:,} tokens read and {done.completion_tokens:,} written"] if done.asked else []
+        parts += [f"cost {done.cost:.2f}"] if done.cost else []
+        parts += [
+            f"{number:,} {name}" for name, number in (("retries", done.retries), ("failed", done.failed)) if number
+        ]
+        return ", ".join(parts)
+
     async def _connect(self) -> Any:
         from openai import AsyncOpenAI
 
@@ -199,7 +212,8 @@ class Calls:
                 reply = _read(key, await self._ask(client, call))
             except Exception as error:
                 failure = _explained(error, self)
-                if failure.final or attempt == self.retries:
+                never_there = failure.gone and not self.totals.asked
+                if failure.final or attempt >= (min(FIRST_TRIES, self.retries) if never_there else self.retries):
                     return self._give_up(key, failure)
                 self.totals.retries += 1
                 await asyncio.sleep(failure.wait_s or self._pause(attempt))

@@ -14,23 +14,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from PIL import Image
 from transformers import DynamicCache
 
 from radvqa.batch import Encoded, collate, encode
-from radvqa.errors import InputError
 from radvqa.model import VQAModel, load
 from radvqa.pixels import PixelStore
+from radvqa.predictions import Said, asked_of, options_of, pictures_shown, swap_pictures, write_predictions
 from radvqa.prompt import prompt, sample_prompt
 from radvqa.sample import Corpus, Sample
-
-CONTROLS = ("none", "blank", "shuffled")
-YES_NO = ("yes", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,34 +171,6 @@ def answer_one(model: VQAModel, picture: Image.Image, question: str, choices: Se
 # ---------------------------------------------------------------- many questions, one parquet
 
 
-def options_of(sample: Sample) -> tuple[str, ...]:
-    """What is weighed by likelihood: the choices, or yes and no for a question that yes or no answers."""
-    if sample.kind == "choice":
-        return sample.choices
-    return YES_NO if {answer.strip().lower() for answer in sample.answers} <= set(YES_NO) else ()
-
-
-def swap_pictures(samples: Sequence[Sample], seed: int) -> dict[str, str]:
-    """For each image key the key of another subject's image: a seeded permutation.
-
-    Images lie in a ring, those of one subject side by side, and each is replaced by the one m places on, m being the
-    largest number of images of one subject. Raises InputError where one subject has more than half of the images.
-    """
-    subject_of = {s.image: s.subject or s.image for s in samples if s.image}
-    keys = sorted(subject_of)
-    names, counts = np.unique([subject_of[key] for key in keys], return_counts=True)
-    largest = int(counts.max())
-    if 2 * largest > len(keys):
-        found = f"{largest} of {len(keys)} images are of one subject"
-        raise InputError(
-            found, key="evaluate.controls", fix="leave out the shuffled control, it would show their own images"
-        )
-    rng = np.random.default_rng(seed)
-    place = dict(zip(names, rng.permutation(len(names))))
-    ring = sorted((keys[i] for i in rng.permutation(len(keys))), key=lambda key: place[subject_of[key]])
-    return {key: ring[(i + largest) % len(ring)] for i, key in enumerate(ring)}
-
-
 def predict_arm(
     *,
     model_name: str,
@@ -223,68 +190,25 @@ def predict_arm(
 
     `model` spares the loading when the caller has it. `progress(done, total)` is called as questions are answered.
     """
-    if control not in CONTROLS:
-        raise InputError(f"unknown control {control!r}", key="evaluate.controls", fix="use " + ", ".join(CONTROLS))
+    samples = asked_of(sources)
+    shown = pictures_shown(samples, control, seed)
     model = model or load(model_name, adapter, style=style)
-    samples = [sample for _, some in sources for sample in some]
-    if not samples:
-        raise InputError("no questions to answer", key="evaluate.data")
-    pictureless = [s.id for s in samples if s.image is None]
-    if pictureless:
-        raise InputError(f"{len(pictureless)} questions have no picture", row=pictureless[0], key="image")
     store = PixelStore([corpus for corpus, _ in sources], model.form)
-    swapped = swap_pictures(samples, seed) if control == "shuffled" else {}
-    shown = [None if control == "blank" else swapped.get(s.image or "", s.image) for s in samples]
     rows = _answer_all(model, store, samples, shown, batch_size, max_new_tokens, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "predictions.parquet"
-    frame = pl.DataFrame(
-        [_row(s, arm, control, *found) for s, found in zip(samples, rows)], schema=SCHEMA, orient="row"
+    return write_predictions(folder, samples, arm, control, [_said(*found) for found in rows])
+
+
+def _said(answer: Answer, seconds: float) -> Said:
+    return Said(
+        answer=answer.text,
+        logprob=answer.logprob,
+        probability=answer.probability,
+        token_logprobs=answer.token_logprobs,
+        finished=answer.finished,
+        options=answer.options,
+        option_logprobs=answer.option_logprobs,
+        seconds=seconds,
     )
-    frame.write_parquet(path.with_suffix(".partial"))
-    path.with_suffix(".partial").rename(path)
-    return path
-
-
-SCHEMA: dict[str, Any] = {
-    **{name: pl.String for name in ("id", "image", "subject", "source", "split", "topic", "kind", "question")},
-    "answers": pl.List(pl.String),
-    "choices": pl.List(pl.String),
-    **{name: pl.String for name in ("modality", "plane", "region")},
-    "findings": pl.List(pl.String),
-    **{name: pl.String for name in ("arm", "control", "answer")},
-    "logprob": pl.Float64,
-    "probability": pl.Float64,
-    "num_tokens": pl.Int32,
-    "token_logprobs": pl.List(pl.Float64),
-    "finished": pl.Boolean,
-    "options": pl.List(pl.String),
-    "option_logprobs": pl.List(pl.Float64),
-    "seconds": pl.Float64,
-}
-
-
-def _row(sample: Sample, arm: str, control: str, answer: Answer, seconds: float) -> tuple:
-    known = [
-        getattr(sample, name) for name in ("id", "image", "subject", "source", "split", "topic", "kind", "question")
-    ]
-    tags = [
-        list(sample.answers),
-        list(sample.choices),
-        sample.modality,
-        sample.plane,
-        sample.region,
-        list(sample.findings),
-    ]
-    said = [
-        answer.text,
-        answer.logprob,
-        answer.probability,
-        len(answer.token_logprobs),
-        list(answer.token_logprobs),
-        answer.finished,
-    ]
-    return (*known, *tags, arm, control, *said, list(answer.options), list(answer.option_logprobs), seconds)
 
 
 def _answer_all(
@@ -318,4 +242,4 @@ def _chunks(items: Sequence, size: int) -> Iterable[Sequence]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-__all__ = ["Answer", "Encoded", "Question", "answer_batch", "answer_one", "predict_arm", "swap_pictures"]
+__all__ = ["Answer", "Encoded", "Question", "answer_batch", "answer_one", "options_of", "predict_arm", "swap_pictures"]

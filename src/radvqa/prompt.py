@@ -14,6 +14,8 @@ from radvqa.sample import Sample
 
 STYLES = {"paligemma": "answer {language} {question}", "plain": "{question}"}
 """`paligemma` is what PaliGemma's mix checkpoints were trained to expect; `plain` is the bare question."""
+BRIEFLY = "Answer with a single word or a short phrase."
+"""What a served chat model is told below the question: left alone it writes paragraphs, which no reference does."""
 
 
 def prompt(question: str, choices: Sequence[str] = (), language: str = "en", style: str = "paligemma") -> str:
@@ -32,6 +34,12 @@ def prompt(question: str, choices: Sequence[str] = (), language: str = "en", sty
 def sample_prompt(sample: Sample, style: str = "paligemma") -> str:
     """The prompt of one Sample."""
     return prompt(sample.question, sample.choices if sample.kind == "choice" else (), sample.language, style)
+
+
+def served_prompt(sample: Sample, instruction: str = BRIEFLY) -> str:
+    """The text that a served chat model is asked: question, choices if there are some, instruction."""
+    asked = sample_prompt(sample, "plain")
+    return f"{asked}\n{instruction}" if instruction else asked
 
 
 def sample_target(sample: Sample) -> str:

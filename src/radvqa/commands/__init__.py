@@ -43,6 +43,11 @@ Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What is asked
 Choices = Annotated[
     list[str] | None, typer.Option("--choice", help="An answer to choose from; give it again for each.")
 ]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Address of an OpenAI-compatible server, up to /v1.")]
+CallsFile = Annotated[
+    Path | None, typer.Option("--calls", help="Where replies are kept; calls.sqlite beside OUT unless given.")
+]
+Concurrency = Annotated[int, typer.Option("--concurrency", help="Calls under way at once.")]
 
 
 def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -20,17 +20,13 @@ from typing import Any
 import polars as pl
 
 from radvqa.errors import InputError
+from radvqa.predictions import ABOUT
 from radvqa.sample import Corpus
 from radvqa.score.answer_files import Record, read_records
 from radvqa.score.scores import prediction_files, train_answers, write_tables
 from radvqa.score.text import normalise
 from radvqa.stage import path_hash
 
-CARRIED = (
-    *("id", "image", "subject", "source", "split", "topic", "kind", "question", "answers", "choices"),
-    *("modality", "plane", "region", "findings"),
-)
-"""What predictions take over from the corpus."""
 LISTED = 1000
 """Ids without a partner are listed up to so many; all are counted."""
 
@@ -77,7 +73,7 @@ def read_answers(
 
 
 def _questions(corpus: str | Path, split: str) -> pl.DataFrame:
-    questions = Corpus(corpus).table.filter(pl.col("split") == split).select(CARRIED)
+    questions = Corpus(corpus).table.filter(pl.col("split") == split).select(ABOUT)
     if questions.is_empty():
         raise InputError(f"the corpus has no split {split!r}", file=corpus, key="split")
     return questions
