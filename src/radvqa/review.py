@@ -1,0 +1,264 @@
+"""Verdicts of people on question-answer pairs, in one database for the terminal, the web app and the statistics.
+
+In: a corpus and what reviewers say of its questions. Out: rows in SQLite (a file, the default) or PostgreSQL (a URL).
+What is drawn for review, what follows from verdicts and how the rest stands: curate/review.py.
+
+    store = ReviewStore("reviews.sqlite")  # or "postgresql+psycopg://user@host/reviews"
+    key = corpus_key(corpus)
+    store.enqueue(key, draw(corpus.table, 200, how="random", seed=0), wanted=2)
+    sample = store.next(key, "ada")
+    store.save(Verdict(id=str(uuid4()), corpus=key, sample=sample, reviewer="ada", verdict="accept"))
+
+Several processes and machines may write at once: every write is one statement, a verdict is stored once however often it
+is sent (its id comes from whoever made it), and a question is handed to as many reviewers as are wanted, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from radvqa.errors import InputError
+from radvqa.sample import Corpus
+
+VERDICTS = ("accept", "edit", "reject")
+HOW = ("random", "stratified", "uncertain", "chosen")
+"""How a question came to be reviewed; only random and stratified draws say something about the rest."""
+REASONS = (
+    "wrong answer",
+    "the image does not show it",
+    "answerable without the image",
+    "unclear question",
+    "bad language",
+    "duplicate",
+    "other",
+)
+"""Why a pair is rejected."""
+LEASE_S = 600
+"""Seconds for which a question handed out is kept for its reviewer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one reviewer says of one question; saying it again with a new id replaces the earlier one."""
+
+    id: str
+    """Made by whoever sends it (a UUID); the same id is stored once."""
+    corpus: str
+    """`corpus_key` of the corpus: what exactly was reviewed."""
+    sample: str
+    """Sample.id."""
+    reviewer: str
+    verdict: str
+    """accept, edit or reject."""
+    reason: str | None = None
+    """Why it is rejected, one of REASONS."""
+    question: str | None = None
+    """The question as edited, where it was."""
+    answer: str | None = None
+    """The answer as edited, where it was."""
+    comment: str | None = None
+    seconds: float | None = None
+    """Time the reviewer took."""
+    at: str = ""
+    """UTC, ISO 8601; the store fills it in."""
+
+    def __post_init__(self) -> None:
+        for name in ("id", "corpus", "sample", "reviewer"):
+            if not str(getattr(self, name)).strip():
+                raise InputError("is empty", row=self.sample, key=name)
+        if self.verdict not in VERDICTS:
+            raise InputError(
+                f"found {self.verdict!r}", row=self.sample, key="verdict", fix=f"use {', '.join(VERDICTS)}"
+            )
+        if self.verdict == "reject" and self.reason not in REASONS:
+            raise InputError(f"found {self.reason!r}", row=self.sample, key="reason", fix=f"use {', '.join(REASONS)}")
+        if self.verdict == "edit" and not any((text or "").strip() for text in (self.question, self.answer)):
+            raise InputError("an edit changes nothing", row=self.sample, key="verdict", fix="give a question or answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One question put before reviewers."""
+
+    sample: str
+    how: str
+    """One of HOW."""
+    stratum: str = ""
+    """`column=value` of the group it was drawn from, where the draw was stratified."""
+
+
+def corpus_key(corpus: Corpus) -> str:
+    """The corpus's name and the first digits of the SHA-256 of its questions: another content, another key."""
+    with (corpus.folder / "questions.parquet").open("rb") as file:
+        return f"{corpus.card.get('name', corpus.folder.name)}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+
+
+# ---------------------------------------------------------------- the database
+
+_META = sa.MetaData()
+_VERDICTS = sa.Table(
+    "verdicts",
+    _META,
+    sa.Column("id", sa.String(64), primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("corpus", "sample", "reviewer", "verdict")),
+    *(sa.Column(name, sa.Text) for name in ("reason", "question", "answer", "comment")),
+    sa.Column("seconds", sa.Float),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Index("verdicts_of", "corpus", "sample", "reviewer"),
+)
+_SLOTS = sa.Table(
+    "slots",
+    _META,
+    sa.Column("corpus", sa.Text, primary_key=True),
+    sa.Column("sample", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("how", sa.String(16), nullable=False),
+    sa.Column("stratum", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text),
+    sa.Column("until", sa.String(32)),
+    sa.Index("slots_in_order", "corpus", "place", "slot"),
+)
+
+
+class ReviewStore:
+    """Verdicts and the queue of what is to be reviewed. Open one a process; its methods may be called from any thread."""
+
+    def __init__(self, where: str | Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """where: a file for SQLite, or a database URL as SQLAlchemy has it. Raises InputError where there is none."""
+        self.where, self._now = str(where), now
+        url = self.where if "://" in self.where else f"sqlite:///{Path(self.where).resolve()}"
+        shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in self.where else self.where
+        try:
+            self._engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")  # every write is one statement
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _set_up_sqlite)
+            _META.create_all(self._engine)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            fix = "give a file, or a URL such as postgresql+psycopg://user@host/name"
+            raise InputError(f"no database can be opened here ({type(error).__name__})", file=shown, fix=fix) from error
+        except OperationalError as error:
+            found = str(error.orig).strip().splitlines()[0]
+            raise InputError(f"the database cannot be opened: {found}", file=shown) from error
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    # ---- verdicts
+
+    def save(self, verdict: Verdict) -> bool:
+        """Store a verdict; False if it is there already. Raises InputError if its id stands for another verdict."""
+        stamped = replace(verdict, at=verdict.at or self._now().isoformat())
+        self._claim(verdict.corpus, verdict.reviewer, verdict.sample)
+        with self._engine.connect() as connection:
+            written = self._insert(_VERDICTS, [asdict(stamped)]).returning(_VERDICTS.c.id)
+            if connection.execute(written).first() is not None:
+                return True
+            row = connection.execute(sa.select(_VERDICTS).where(_VERDICTS.c.id == verdict.id)).mappings().one()
+        if replace(Verdict(**row), at=verdict.at) != verdict:
+            raise InputError("another verdict has this id", row=verdict.id, key="id", fix="make a new UUID")
+        return False
+
+    def verdicts(self, corpus: str, *, reviewer: str | None = None, every: bool = False) -> list[Verdict]:
+        """What was said, oldest first: of each reviewer and question the last word, or with `every` all of it."""
+        asked = sa.select(_VERDICTS).where(_VERDICTS.c.corpus == corpus).order_by(_VERDICTS.c.at, _VERDICTS.c.id)
+        if reviewer is not None:
+            asked = asked.where(_VERDICTS.c.reviewer == reviewer)
+        with self._engine.connect() as connection:
+            found = [Verdict(**row) for row in connection.execute(asked).mappings()]
+        return found if every else list({(v.sample, v.reviewer): v for v in found}.values())
+
+    # ---- what is to be reviewed
+
+    def enqueue(self, corpus: str, drawn: Iterable[Drawn], *, wanted: int = 1) -> int:
+        """Put questions at the end of the queue, each for `wanted` reviewers; the number of those that are new to it."""
+        with self._engine.connect() as connection:
+            last = connection.scalar(sa.select(sa.func.max(_SLOTS.c.place)).where(_SLOTS.c.corpus == corpus))
+            before = connection.scalar(self._number(corpus))
+            rows = [
+                {"corpus": corpus, "place": place, "slot": slot, **asdict(each)}
+                for place, each in enumerate(drawn, 0 if last is None else last + 1)
+                for slot in range(wanted)
+            ]
+            for at in range(0, len(rows), 1000):
+                connection.execute(self._insert(_SLOTS, rows[at : at + 1000]))
+            return int(connection.scalar(self._number(corpus)) or 0) - int(before or 0)
+
+    def next(self, corpus: str, reviewer: str) -> str | None:
+        """The next question for a reviewer, kept for them for ten minutes; None: nothing is left for them.
+
+        Asked again without a verdict in between, it is the same question.
+        """
+        return self._claim(corpus, reviewer)
+
+    def drawn(self, corpus: str) -> list[Drawn]:
+        """What was put into the queue, in its order."""
+        asked = sa.select(_SLOTS.c.sample, _SLOTS.c.how, _SLOTS.c.stratum).where(
+            _SLOTS.c.corpus == corpus, _SLOTS.c.slot == 0
+        )
+        with self._engine.connect() as connection:
+            return [Drawn(**row) for row in connection.execute(asked.order_by(_SLOTS.c.place)).mappings()]
+
+    def progress(self, corpus: str) -> dict[str, int]:
+        """Questions in the queue, reviews wanted of them and given, and reviews of questions by each reviewer."""
+        given = {(v.sample, v.reviewer) for v in self.verdicts(corpus)}
+        with self._engine.connect() as connection:
+            wanted = connection.execute(sa.select(_SLOTS.c.sample).where(_SLOTS.c.corpus == corpus)).scalars().all()
+        return {"questions": len(set(wanted)), "wanted": len(wanted), "given": len(given)}
+
+    def _claim(self, corpus: str, reviewer: str, sample: str | None = None) -> str | None:
+        """Take an open place in the queue by compare and swap: what was seen must still be so when it is written."""
+        slots, now = _SLOTS.c, self._now()
+        until = (now + timedelta(seconds=LEASE_S)).isoformat()
+        while True:
+            with self._engine.connect() as connection:
+                found = connection.execute(self._open(corpus, reviewer, sample, now.isoformat())).mappings().first()
+                if found is None:
+                    return None
+                same = [slots[name] == found[name] for name in ("corpus", "sample", "slot")]
+                same += [slots[name].is_not_distinct_from(found[name]) for name in ("holder", "until")]
+                taken = sa.update(_SLOTS).where(*same).values(holder=reviewer, until=until)
+                if connection.execute(taken).rowcount == 1:
+                    return str(found["sample"])
+
+    def _open(self, corpus: str, reviewer: str, sample: str | None, now: str) -> sa.Select[Any]:
+        """Places this reviewer may take: their own first, then free ones, of questions they have not judged."""
+        slots, said, other = _SLOTS.c, _VERDICTS.alias(), _SLOTS.alias()
+        judged = sa.exists().where(said.c.corpus == slots.corpus, said.c.sample == slots.sample)
+        mine = sa.exists().where(
+            other.c.corpus == slots.corpus, other.c.sample == slots.sample, other.c.holder == reviewer,
+            other.c.slot != slots.slot,
+        )  # fmt: skip
+        free = sa.or_(
+            slots.holder.is_(None),
+            slots.holder == reviewer,
+            sa.and_(slots.until < now, ~judged.where(said.c.reviewer == slots.holder)),
+        )
+        asked = sa.select(_SLOTS).where(slots.corpus == corpus, free, ~judged.where(said.c.reviewer == reviewer), ~mine)
+        if sample is not None:
+            asked = asked.where(slots.sample == sample)
+        own_first = sa.case((slots.holder == reviewer, 0), else_=1)
+        return asked.order_by(own_first, slots.place, slots.slot).limit(1)
+
+    def _number(self, corpus: str) -> sa.Select[Any]:
+        return sa.select(sa.func.count(sa.distinct(_SLOTS.c.sample))).where(_SLOTS.c.corpus == corpus)
+
+    def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Any:
+        dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(table).values(list(rows)).on_conflict_do_nothing()
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    """Readers and one writer at once (WAL); a second writer waits its turn."""
+    for setting in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL"):
+        connection.execute(f"PRAGMA {setting}")
