@@ -1,0 +1,170 @@
+"""Each check by a pair it must catch and one it must leave; repeats; a corpus through the filter and nothing lost."""
+
+import json
+
+import polars as pl
+import pytest
+
+from making import picture
+from radvqa.curate.checks import CHECKS, Limits, Pair
+from radvqa.curate.filter import EASY, IRRELEVANT, REPEAT, easy, examples, filter_corpus, judge
+from radvqa.curate.repeats import Repeats
+from radvqa.errors import InputError
+from radvqa.sample import Corpus, CorpusWriter, Sample
+
+CASES = {
+    "encoding": (Pair("Where is the lesion?", "In the left â€œlobeâ€\x9d"), Pair("Where is the abscès?", "Left")),
+    "refusal": (Pair("Where is it?", "I'm sorry, but I cannot see images"), Pair("Where is it?", "In the liver")),
+    "question": (Pair("The liver of the patient.", "Left"), Pair("Describe the liver.", "Large")),
+    "length": (Pair("Where?", "Left"), Pair("Where is it?", "Left")),
+    "language": (
+        Pair("What is shown?", "Coupe de TDM cérébrale montrant une lésion dans le lobe gauche"),
+        Pair("What is shown?", "A postcontrast scan showed a huge calcified mass of the left lobe"),
+    ),
+    "text": (Pair("Which lesion is mentioned in the caption?", "Cyst"), Pair("Which lesion is shown?", "Cyst")),
+    "nothing": (Pair("Is it large?", "Not specified in the text."), Pair("Is it large?", "It is not large.")),
+    "unseen": (Pair("What is the age of the patient?", "73"), Pair("What are typical symptoms of gout?", "Pain")),
+    "measurement": (Pair("What is the size of the mass?", "3 cm"), Pair("How many masses are there?", "Two")),
+    "leak": (Pair("Where in the abdomen is the abdomen?", "Abdomen"), Pair("Is it left or right?", "Left")),
+    "caption": (
+        Pair("What is causing the defect?", "IVU showing a filling defect", evidence="x", caption=True),
+        Pair("What is causing the defect?", "A defect due to a stone", evidence="x", caption=True),
+    ),
+    "support": (
+        Pair("What is shown?", "A fracture of the femur", evidence="CT of the chest with a mass"),
+        Pair("Which modality?", "Magnetic resonance", evidence="MR of the knee"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_each_check_catches_its_own_and_leaves_the_other(check):
+    bad, good = CASES[check.name]
+    assert check.bad(bad, Limits()) and judge(good, Limits()) is None
+    assert judge(bad, Limits(off=tuple(c.name for c in CHECKS if c.name != check.name))) == check.reason
+
+
+def test_numbers_must_be_in_the_evidence():
+    evidence = "Two lesions of T11 with 3.5 cm"
+    assert judge(Pair("Which vertebra is hit?", "T11 lesions", evidence=evidence), Limits()) is None
+    assert judge(Pair("Which vertebra is hit?", "T12 lesions", evidence=evidence), Limits()) == CHECKS[-1].reason
+
+
+def test_repeats_on_one_image_and_across():
+    repeats = Repeats()
+    long = "Bladder diverticula most often occur as a result of outlet obstruction in older men with a large prostate"
+    rows = [
+        ("i", "Is there a mass in the left upper lobe of the lung?", "Yes"),
+        ("i", "Is there a mass in the right upper lobe of the lung?", "No"),  # another side: another question
+        ("i", "Is there a mass in the left upper lobe of lung?", "Yes"),
+        ("j", "Is there a mass in the left upper lobe of the lung?", "Yes"),  # short: alike, not copied
+        ("j", "Why do bladder diverticula occur?", long),
+        ("k", "Why do bladder diverticula occur?", long + "."),
+        (None, "What makes bladder diverticula occur?", "They come from high pressure in the bladder over many years"),
+    ]
+    for row in rows:
+        repeats.add(*row)
+    assert repeats.find() == {2: 0, 5: 4} and Repeats().find() == {}
+
+
+def test_repeats_are_those_of_a_naive_comparison():
+    import random
+
+    rng, words = random.Random(0), [f"w{i}" for i in range(200)]
+    texts = []
+    for _ in range(60):
+        base = rng.choices(words, k=30)
+        texts += [base, [*base[:-1], "other"], [rng.choice(words) if rng.random() < 0.3 else w for w in base]]
+    repeats = Repeats()
+    for i, text in enumerate(texts):
+        repeats.add(str(i), "Why?", " ".join(text))
+    shingles = [{tuple(["why", *t][k : k + 3]) for k in range(len(t) - 1)} for t in texts]
+    naive: dict[int, int] = {}
+    for j in range(len(texts)):
+        for i in range(j):
+            if i not in naive and len(shingles[i] & shingles[j]) / len(shingles[i] | shingles[j]) >= 0.8:
+                naive[j] = i
+                break
+    assert repeats.find() == naive and len(naive) >= 60
+
+
+def corpus(folder, rows):
+    with CorpusWriter(folder, {"name": "toy", "dropped": {}}) as writer:
+        for i, fields in enumerate(rows):
+            base = {"id": f"q{i}", "question": "Which side?", "answers": ("left",), "kind": "open", "split": "train"}
+            writer.add(Sample(**{**base, "source": "toy", **fields}), picture(i))
+    return Corpus(folder)
+
+
+ROWS = [
+    {"evidence": "Mass of the left lung"},
+    {"question": "How old is the patient?"},
+    {"question": "Which side is mentioned in the caption?"},
+    {"question": "What is shown?", "answers": ("Mass of the left lung",), "evidence": "Mass of the left lung"},
+    {"answers": ("right",), "evidence": "Mass of the left lung", "extra": {"case_findings": "on the right"}},
+    {"answers": ("right",), "evidence": "Mass of the left lung"},
+]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kept_and_dropped_are_all_there_were(tmp_path, workers):
+    source = corpus(tmp_path / "a", ROWS)
+    counts = filter_corpus(source, tmp_path / "b", workers=workers)
+    kept, dropped = Corpus(tmp_path / "b"), pl.read_parquet(tmp_path / "b" / "dropped.parquet")
+    assert [s.id for s in kept.samples()] == ["q0", "q3", "q4"] and dropped["id"].to_list() == ["q1", "q2", "q5"]
+    assert sum(counts.values()) == 3 and all(dropped["reason"].is_not_null())
+    assert kept.card["num_questions"] == 3 and sum(kept.card["dropped"].values()) == 3
+    assert next(kept.samples()) == next(source.samples()) and kept.image(next(kept.samples()).image).size == (8, 6)
+    assert [(reason, n) for reason, n, _ in examples(tmp_path / "b")] == sorted((r, 1) for r in counts)
+    with pytest.raises(InputError, match="nothing was filtered"):
+        examples(tmp_path / "a")
+
+
+def test_what_a_blind_model_answers_is_too_easy(tmp_path):
+    source = corpus(tmp_path / "a", [{}, {"question": "Which organ?"}, {"question": "Which plane?"}])
+    files = []
+    for control, right in (("blank", ["q0", "q1"]), ("shuffled", ["q1", "q2"])):
+        rows = [
+            {"id": f"q{i}", "answers": ["left"], "answer": "Left." if f"q{i}" in right else "no", "control": control}
+            for i in range(3)
+        ]
+        files.append(tmp_path / f"{control}.parquet")
+        pl.DataFrame(rows).write_parquet(files[-1])
+    assert easy(files) == {"q0": EASY, "q1": IRRELEVANT, "q2": EASY}
+    assert filter_corpus(source, tmp_path / "b", blind=files[:1]) == {EASY: 2}
+    pl.DataFrame([{"id": "q0", "answers": ["a"], "answer": "a", "control": "none"}]).write_parquet(files[0])
+    with pytest.raises(InputError, match="control none"):
+        easy(files)
+
+
+def test_bad_input(tmp_path):
+    source = corpus(tmp_path / "a", [{}, {"image": None}])
+    with pytest.raises(InputError, match="no check nope"):
+        filter_corpus(source, tmp_path / "b", limits=Limits(off=("nope",)))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not delete")
+    with pytest.raises(InputError):
+        filter_corpus(source, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "mine.partial").exists()
+
+
+def test_two_hundred_labelled_pairs(real_data):
+    """Precision and recall of the checks against the labels committed before there was a filter."""
+    from pathlib import Path
+
+    from founding_pairs import labelled
+
+    labels = json.loads((Path(__file__).parents[1] / "benchmarks" / "curation-labels.json").read_text())["labels"]
+    found = labelled(real_data)
+    verdicts = [(label["bad"] is not None, judge(found[label["id"]], Limits()) is not None) for label in labels]
+    both = sum(bad and gone for bad, gone in verdicts)
+    assert len(verdicts) == 200 and both / sum(gone for _, gone in verdicts) >= 0.9 and both / 41 >= 0.8
+
+
+def test_a_repeat_names_the_earlier_pair(tmp_path):
+    row = {"question": "Is there a mass in the left lung?", "answers": ("yes",)}
+    with CorpusWriter(tmp_path / "a", {}) as writer:
+        for i in range(2):
+            writer.add(Sample(id=f"q{i}", kind="closed", split="train", source="toy", **row), picture(0))
+    assert filter_corpus(Corpus(tmp_path / "a"), tmp_path / "b") == {REPEAT: 1}
+    assert pl.read_parquet(tmp_path / "b" / "dropped.parquet")["detail"].to_list() == ["of q0"]
