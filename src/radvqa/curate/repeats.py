@@ -7,8 +7,8 @@ In: questions and answers, one after the other. Out: for each repeat the place o
     earlier = repeats.find()  # {17: 4}
 
 On one image: the same question, or one of almost the same words (Jaccard similarity 0.8) that does not differ in a word
-that changes its meaning (left, upper, not ...). Across images: question and answer together of at least twelve words,
-alike at 0.8 in their word triples, found by MinHash (Broder 1997) as in texts.py; short ones ("Is it CT? yes") are alike
+that changes its meaning (left, upper, not ...). Across images: question and answer together of at least twelve words, the
+answer of five, alike at 0.8 in their word triples, found by MinHash (Broder 1997) as in texts.py; short ones ("Is it CT? yes") are alike
 without being copies. Memory: about 200 bytes a pair.
 """
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from radvqa.curate.texts import BAND, NUM_BANDS, SIMILAR
 
-MIN_WORDS = 12
+MIN_WORDS, MIN_ANSWER_WORDS = 12, 5
 MATTERS = (
     "left right bilateral upper lower middle superior inferior anterior posterior medial lateral proximal distal first "
     "second third no not without with normal abnormal larger smaller largest smallest increased decreased high low t1 t2 "
@@ -48,15 +48,15 @@ class Repeats:
         """One more pair; its place is the number of those before it."""
         place = len(self._num_words)
         asked = _WORD.findall(question.lower())
-        every = asked + _WORD.findall(answer.lower())
+        answered = _WORD.findall(answer.lower())
+        every = asked + answered
         if image is not None:
             self._of_image[zlib.crc32(image.encode()) | zlib.adler32(image.encode()) << 32].append(place)
         hashes = {_hash(word) for word in asked}
         self._words.extend(hashes)
         self._num_words.append(len(hashes))
-        triples = (
-            {_hash(" ".join(every[at : at + 3])) for at in range(len(every) - 2)} if len(every) >= MIN_WORDS else ()
-        )
+        long = len(every) >= MIN_WORDS and len(answered) >= MIN_ANSWER_WORDS
+        triples = {_hash(" ".join(every[at : at + 3])) for at in range(len(every) - 2)} if long else set()
         self._triples.extend(triples)
         self._num_triples.append(len(triples))
 
