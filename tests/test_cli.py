@@ -37,7 +37,9 @@ def test_help_imports_nothing_heavy():
     assert time.perf_counter() - start < 3  # 0.1 s on an idle machine
 
 
-@pytest.mark.parametrize("name", ["run", "train", "import", "card", "predict", "score", "ask", "explain", "report"])
+@pytest.mark.parametrize(
+    "name", ["run", "train", "import", "card", "predict", "score", "ask", "explain", "trust", "report"]
+)
 def test_every_verb_has_help(name):
     found = invoke(name, "-h")
     assert found.exit_code == 0 and f"radvqa {name}" in found.output.replace("root", "radvqa")

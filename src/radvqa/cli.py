@@ -19,6 +19,7 @@ ROOMS = (
     "answers",
     "scores",
     "maps",
+    "trust",
     "page",
 )
 """Files of commands/, in the order in which --help lists their verbs."""

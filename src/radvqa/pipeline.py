@@ -1,7 +1,7 @@
 """A run: every room of a recipe in its order, what is finished and unchanged skipped, what was cut resumed.
 
 In: a Recipe. Out: the run folder,
-  recipe.yaml (resolved) · corpora/<name>/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · report.html
+  recipe.yaml (resolved) · corpora/<name>/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · trust/ · report.html
 
     run(load("recipes/demo.yaml"))
 
@@ -30,7 +30,7 @@ from radvqa.recipe_sections import Source
 from radvqa.screen import Screen
 from radvqa.tree import one_of
 
-VERBS = ("import", "train", "predict", "score", "explain", "report")
+VERBS = ("import", "train", "predict", "score", "explain", "trust", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
 ASIDE = Path("earlier") / "steps"
@@ -68,6 +68,8 @@ def plan(recipe: Recipe) -> list[Step]:
         settings["explain"] = recipe.explain.model_dump(mode="json")
         reads = (f"predictions/{arm}-none", *_arm_reads(arm), *_corpora(recipe.evaluate.data))
         steps.append(Step("saliency", "explain", (arm,), settings, reads, _model(recipe)))
+    if recipe.trust is not None:
+        steps.append(_trust(recipe))
     page = {"recipe": recipe.model_dump(mode="json", exclude={"out"})}  # the page shows all of it
     steps.append(Step("report", "report", (), page, tuple(step.name for step in steps)))
     return steps
@@ -96,6 +98,19 @@ def _predict(recipe: Recipe, arm: str, control: str) -> Step:
     config |= _dump(recipe.evaluate, "data", "max_new_tokens")
     reads = (*_arm_reads(arm), *_corpora(recipe.evaluate.data))
     return Step(f"predictions/{arm}-{control}", "predict", (arm, control), config, reads, _model(recipe))
+
+
+def _trust(recipe: Recipe) -> Step:
+    settings, arm = recipe.trust, rooms.trusted(recipe)
+    assert settings is not None
+    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "arm": arm}
+    config |= {"trust": settings.model_dump(mode="json"), **_dump(recipe.evaluate, "data", "max_new_tokens")}
+    reads = (
+        f"predictions/{arm}-none",
+        *rooms.lineage(recipe, arm),
+        *(f"corpora/{name}" for name in rooms.used(recipe)),
+    )
+    return Step("trust", "trust", (arm,), config, reads, _model(recipe))
 
 
 def _dump(part: Any, *names: str) -> dict[str, Any]:
@@ -225,6 +240,7 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
 def survey(recipe: Recipe) -> None:
     """That every source of every stage and of the evaluation has questions, before hours are spent on the first."""
     sources: list[tuple[str, Source]] = [(f"evaluate.data.{i}", s) for i, s in enumerate(recipe.evaluate.data)]
+    sources += [(f"trust.more.{i}", s) for i, s in enumerate(recipe.trust.more)] if recipe.trust else []
     for stage in recipe.stages:
         sources += [(f"stages.{stage.name}.data.{i}", source) for i, source in enumerate(stage.data)]
     for key, source in sources:

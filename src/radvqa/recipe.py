@@ -30,10 +30,11 @@ from radvqa.recipe_sections import (
     Report,
     Source,
     Stage,
+    Trust,
 )
 from radvqa.tree import one_of
 
-RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "report")
+RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "trust", "report")
 """Names in a run folder that no stage may take."""
 
 
@@ -58,6 +59,8 @@ class Recipe(Part):
     """What is asked of every arm."""
     explain: Explain | None = Explain()
     """Which answers get saliency maps; null: none."""
+    trust: Trust | None = None
+    """Which answers will be wrong, and where to keep the model away from; null: not asked."""
     report: Report = Report()
     """The page."""
 
@@ -102,17 +105,19 @@ def _check_stages(recipe: Recipe) -> None:
         earlier.append(stage.name)
     wanted = [("evaluate.arms", arm) for arm in recipe.evaluate.arms]
     wanted += [("explain.arm", recipe.explain.arm)] if recipe.explain and recipe.explain.arm else []
+    wanted += [("trust.arm", recipe.trust.arm)] if recipe.trust and recipe.trust.arm else []
     for key, arm in wanted:
         if arm not in earlier:
             raise InputError(f"found {arm!r}", key=key, fix=one_of(arm, earlier))
-    if recipe.explain and recipe.explain.arm and recipe.explain.arm not in recipe.arms:
-        raise InputError(f"{recipe.explain.arm!r} is not evaluated", key="explain.arm", fix="add it to evaluate.arms")
+        if arm not in recipe.arms:
+            raise InputError(f"{arm!r} is not evaluated", key=key, fix="add it to evaluate.arms")
 
 
 def _check_sources(recipe: Recipe) -> None:
     from radvqa.sample import SCHEMA
 
     sources: list[tuple[str, Source]] = [(f"evaluate.data.{i}", s) for i, s in enumerate(recipe.evaluate.data)]
+    sources += [(f"trust.more.{i}", s) for i, s in enumerate(recipe.trust.more)] if recipe.trust else []
     for stage in recipe.stages:
         sources += [(f"stages.{stage.name}.data.{i}", s) for i, s in enumerate(stage.data)]
         shares = [source.share for source in stage.data if source.share is not None]

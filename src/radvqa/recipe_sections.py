@@ -174,6 +174,25 @@ class Explain(Part):
         return self
 
 
+class Trust(Part):
+    arm: str | None = None
+    """Whose answers; None: the last stage's."""
+    more: tuple[TestSource, ...] = ()
+    """Held-out questions beside those of `evaluate`, e.g. the validation split: more answers, narrower intervals."""
+    num_runs: Annotated[int, Field(ge=0)] = 5
+    """Sampled runs of each question, for the disagreement (founding paper: five); 0: none."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the sampled runs."""
+    agreement: bool = True
+    """Whether two saliency methods are compared, which costs a backward pass."""
+    alphas: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.05, 0.1, 0.2, 0.3)
+    """Shares of wrong answers among the answers given that may not be exceeded."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Probability with which they are not."""
+    num_resplits: Annotated[int, Field(ge=2)] = 200
+    """Halves of the answers on which the promise is tried."""
+
+
 class Report(Part):
     title: str | None = None
     """Heading of the page; None: the recipe's name."""

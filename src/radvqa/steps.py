@@ -270,8 +270,9 @@ def answered(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def used(recipe: Recipe) -> list[str]:
-    """The corpora that a stage learns from or the evaluation asks of."""
+    """The corpora that a stage learns from or the evaluation or the trust room asks of."""
     sources: list[Source] = [source for stage in recipe.stages for source in stage.data]
+    sources += recipe.trust.more if recipe.trust else ()
     return sorted({source.corpus for source in [*sources, *recipe.evaluate.data]})
 
 
@@ -300,6 +301,79 @@ def explain_step(task: Task) -> str:
     return f"answers of {arm}, {len(settings.methods)} methods, {measured}"
 
 
+def trusted(recipe: Recipe) -> str:
+    """The arm whose answers the trust room judges."""
+    return (recipe.trust.arm if recipe.trust else None) or recipe.arms[-1]
+
+
+def lineage(recipe: Recipe, arm: str) -> list[str]:
+    """The stages that made an arm, the last first: the arm itself, what it started from, and so on."""
+    starts = {stage.name: stage.start for stage in recipe.stages}
+    found = []
+    while arm in starts:
+        found.append(arm)
+        arm = starts[arm]
+    return found
+
+
+def pictures_learned(task: Task, arm: str) -> list[str]:
+    """Keys of the pictures an arm was trained on, by the mixtures its stages left."""
+    import polars as pl
+
+    columns = ["corpus", "id"]
+    mixed = [pl.read_parquet(task.run / name / "mix.parquet", columns=columns) for name in lineage(task.recipe, arm)]
+    keys: set[str] = set()
+    for (name,), part in pl.concat(mixed).group_by("corpus") if mixed else ():
+        table = corpus_of(task.run, str(name)).table.select("id", "image")
+        keys |= set(table.join(part.select("id"), on="id", how="semi")["image"].drop_nulls())
+    return sorted(keys)
+
+
+def held_out(task: Task) -> list[tuple[Corpus, list[Sample]]]:
+    """The questions of `trust.more` that the evaluation does not ask already."""
+    from radvqa.mix import capped
+
+    assert task.recipe.trust is not None
+    asked = {sample.id for _, samples in evaluated(task) for sample in samples}
+    found = []
+    for i, source in enumerate(task.recipe.trust.more):
+        corpus, samples = samples_of(task.run, source, f"trust.more.{i}")
+        rows = capped(len(samples), source.max_samples, task.recipe.seed)
+        found.append((corpus, [samples[row] for row in rows if samples[row].id not in asked]))
+        asked |= {sample.id for sample in found[-1][1]}
+    return [(corpus, samples) for corpus, samples in found if samples]
+
+
+def trust_step(task: Task) -> str:
+    """Indicators of failure, a calibrated risk, abstention and the groups that fail, for the answers of one arm."""
+    from radvqa.predict import predict_arm
+    from radvqa.trust import trust_run
+
+    recipe, settings, (arm,) = task.recipe, task.recipe.trust, task.item
+    assert settings is not None
+    adapter = adapter_of(task.run, arm)
+    model = loaded(recipe.model.name, adapter, recipe.prompt, output_hash(task.run / arm) if adapter else "")
+    files, more = [predictions_of(task.run, arm, "none")], held_out(task)
+    asking = {"model_name": recipe.model.name, "adapter": adapter, "model": model, "style": recipe.prompt}
+    asking |= {"seed": recipe.seed, "max_new_tokens": recipe.evaluate.max_new_tokens}
+    asking |= {"batch_size": recipe.evaluate.batch_size}
+    if more:
+        folder = task.folder / "more"
+        files.append(predict_arm(sources=more, arm=arm, control="none", folder=folder, **asking))
+    found = trust_run(
+        corpora={name: task.run / "corpora" / name for name in used(recipe)},
+        predictions=files,
+        learned=pictures_learned(task, arm),
+        settings=settings,
+        folder=task.folder,
+        progress=lambda done, total: task.tell(done, total, "answers"),
+        **asking,
+    )
+    risk, single = found["risk"]["auroc"]["value"], found["single"]
+    best = next(one for one in found["indicators"] if one["name"] == single)["auroc"]["value"]
+    return f"{found['n']:,} answers of {arm}, failure AUROC {risk:.2f} (best single indicator, {single}: {best:.2f})"
+
+
 def report_step(task: Task) -> str:
     """The page over all that the run holds; the pipeline then gives it its place at the top of the run folder."""
     from radvqa.report import write_report
@@ -315,5 +389,6 @@ STEPS: dict[str, Callable[[Task], str]] = {
     "predict": predict_step,
     "score": score_step,
     "explain": explain_step,
+    "trust": trust_step,
     "report": report_step,
 }

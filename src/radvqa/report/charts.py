@@ -291,6 +291,29 @@ def _end_labels(ends: list[tuple[Line, float, float]], x: float, top: float, bot
     return labels
 
 
+def reliability(points: Sequence[Mark], foreseen: Sequence[float], *, label: str, size: float = 330) -> str:
+    """A reliability diagram: what was foreseen (0 to 1, across) against what came (each mark, up), the diagonal dashed."""
+    left, top, bottom = 40.0, 26.0, size - 40.0
+    x = _Scale(0.0, 1.0, left, left + bottom - top)
+    y = _Scale(0.0, 1.0, bottom, top)
+    body = [_text(0, 12, "share wrong", kind="tick")]
+    for value in ticks(0.0, 1.0, 6):
+        body += [_rule(left, y(value), x(1), y(value), "grid"), _rule(x(value), top, x(value), bottom, "grid")]
+        body += [_text(left - 8, y(value) + 4, f"{value:g}", kind="tick", anchor="end")]
+        body += [_text(x(value), bottom + 18, f"{value:g}", kind="tick", anchor="middle")]
+    body += [_rule(x(0), y(0), x(1), y(1), "reference")]
+    body += [_text(x(1), size - 4, "risk foreseen", kind="tick", anchor="end")]
+    for mark, at in zip(points, foreseen):
+        if not is_number(mark.value):
+            continue
+        known = is_number(mark.low) and is_number(mark.high)
+        whisker = _rule(x(at), y(mark.low), x(at), y(mark.high), "whisker") if known else ""  # type: ignore[arg-type]
+        title = f"<title>foreseen {number(at)}, came {interval(mark.value, mark.low, mark.high)}, {mark.note}</title>"
+        dot = _dot(x(at), y(mark.value), mark.shape, 4.0)
+        body.append(f'<g class="{tone(mark.tone)}">{whisker}{dot}{title}</g>')
+    return _svg(x(1) + 12, size, label, body, "reliability")
+
+
 # ---------------------------------------------------------------- counts
 
 

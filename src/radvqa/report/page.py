@@ -27,6 +27,7 @@ from radvqa.report.headline import headline, learned, model_name, stages_of
 from radvqa.report.lookup import Scores
 from radvqa.report.provenance import provenance, utc
 from radvqa.report.read import Run, read_run
+from radvqa.report.trust import trust_section
 
 NUM_PICTURES = 12
 
@@ -97,6 +98,7 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "slices": slice_tables(scores),
         "gallery": gallery(run),
         "methods": ranked(run),
+        "trust": trust_section(run.trust),
         "made": made,
         "finished": utc(made.finished),
     }

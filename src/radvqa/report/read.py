@@ -58,6 +58,7 @@ class Run:
     saliency: Mapping[str, Any] | None
     ranking: Mapping[str, Any] | None
     """Of the saliency methods."""
+    trust: Mapping[str, Any] | None
     steps: tuple[Step, ...]
 
     @property
@@ -83,6 +84,7 @@ def read_run(folder: str | Path) -> Run:
         scores=_read_json(folder / "scores" / "scores.json"),
         saliency=_read_json(folder / "saliency" / "index.json"),
         ranking=_read_json(folder / "saliency" / "ranking.json"),
+        trust=_read_json(folder / "trust" / "trust.json"),
         steps=_read_steps(folder),
     )
 
