@@ -21,6 +21,7 @@ ROOMS = (
     "maps",
     "trust",
     "page",
+    "scaling",
 )
 """Files of commands/, in the order in which --help lists their verbs."""
 for room in ROOMS:

@@ -50,7 +50,14 @@ CallsFile = Annotated[
 Concurrency = Annotated[int, typer.Option("--concurrency", help="Calls under way at once.")]
 
 
-def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def group(name: str, help: str) -> typer.Typer:
+    """A verb that has verbs of its own: `radvqa NAME VERB`."""
+    inner = typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(inner, name=name)
+    return inner
+
+
+def verb(name: str, within: typer.Typer = app) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a verb whose failures become one message and an exit code."""
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
@@ -65,7 +72,7 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 typer.echo(message, err=True)
                 raise typer.Exit(code) from None
 
-        return app.command(name)(guarded)
+        return within.command(name)(guarded)
 
     return register
 
