@@ -21,6 +21,7 @@ ROOMS = (
     "maps",
     "trust",
     "page",
+    "tables",
     "scaling",
 )
 """Files of commands/, in the order in which --help lists their verbs."""

@@ -137,6 +137,15 @@ def _model(recipe: Recipe) -> dict[str, Path]:
 # ---------------------------------------------------------------- the walk
 
 
+Twins = Callable[[str, str], Path | None]
+"""(verb, fingerprint) -> a folder in which that very step was finished for another run, or None."""
+
+
+def no_twins(verb: str, fingerprint: str) -> Path | None:
+    """Nothing is taken from other runs."""
+    return None
+
+
 def run(
     recipe: Recipe,
     *,
@@ -144,12 +153,13 @@ def run(
     screen: Screen | None = None,
     until: str = "report",
     redo: Sequence[str] = (),
+    twins: Twins = no_twins,
 ) -> Path:
     """Do what is not yet done of a recipe and return the run folder.
 
     steps: verb -> function, radvqa's own unless given. until: the last verb that is done. redo: names of steps done
-    again although nothing changed. Raises InputError for what is wrong with the recipe's data, or when another run is
-    at work in the folder.
+    again although nothing changed. twins: finished steps of other runs, whose files then serve here too. Raises
+    InputError for what is wrong with the recipe's data, or when another run is at work in the folder.
     """
     steps, screen, folder = steps or rooms.STEPS, screen or Screen(), recipe.out
     planned = [step for step in plan(recipe) if VERBS.index(step.verb) <= VERBS.index(until)]
@@ -164,7 +174,7 @@ def run(
             if not surveyed and step.verb != "import":
                 survey(recipe)
                 surveyed = True
-            _do(recipe, step, steps[step.verb], screen, step.name in redo)
+            _do(recipe, step, steps[step.verb], screen, step.name in redo, twins)
             _write_record(folder, planned)
         if until == "report":
             _publish(folder)
@@ -193,14 +203,26 @@ def add_steps(recipe: Recipe, names: Sequence[str], *, screen: Screen | None = N
         _publish(folder)
 
 
-def _do(recipe: Recipe, step: Step, work: Callable[[rooms.Task], str], screen: Screen, redo: bool) -> None:
+def _do(
+    recipe: Recipe,
+    step: Step,
+    work: Callable[[rooms.Task], str],
+    screen: Screen,
+    redo: bool,
+    twins: Twins = no_twins,
+) -> None:
     folder = recipe.out / step.name
     inputs = {name: stages.output_hash(recipe.out / name) for name in step.reads}
     inputs |= {key: stages.path_hash(path, content=key == "model.name") for key, path in step.foreign.items()}
-    if not redo and stages.is_done(folder, stages.fingerprint(step.config, inputs)):
+    mark = stages.fingerprint(step.config, inputs)
+    if not redo and stages.is_done(folder, mark):
         screen.skipped(step.name, stages.record(folder) or {})
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if not redo and (twin := twins(step.verb, mark)) is not None:
+        stages.adopt(twin, folder)
+        screen.shared(step.name, twin)
+        return
     with screen.doing(step.name) as tell:
         with stages.writing(folder, step.config, inputs, resume=step.verb in RESUMED) as partial:
             said = work(rooms.Task(recipe, recipe.out, step.name, step.item, partial, tell))

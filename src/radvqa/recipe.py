@@ -28,6 +28,7 @@ from radvqa.recipe_sections import (
     Name,
     Part,
     Report,
+    Scaling,
     Source,
     Stage,
     Trust,
@@ -36,6 +37,8 @@ from radvqa.tree import one_of
 
 RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "trust", "report")
 """Names in a run folder that no stage may take."""
+STUDY = ("arms",)
+"""Keys of a recipe that make it a study of several runs; see ablation/study.py."""
 
 
 class Recipe(Part):
@@ -63,11 +66,14 @@ class Recipe(Part):
     """Which answers will be wrong, and where to keep the model away from; null: not asked."""
     report: Report = Report()
     """The page."""
+    scaling: Scaling | None = None
+    """The grid of runs that `radvqa scaling run` makes of this recipe; null: none."""
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Recipe:
         _check_stages(self)
         _check_sources(self)
+        _check_grid(self)
         return self
 
     @property
@@ -143,6 +149,18 @@ def _check_sources(recipe: Recipe) -> None:
                 raise InputError(f"questions have no field {name!r}", key=key, fix=one_of(name, SCHEMA.names))
 
 
+def _check_grid(recipe: Recipe) -> None:
+    if recipe.scaling is None:
+        return
+    names = [stage.name for stage in recipe.stages]
+    if not names:
+        raise InputError("there is no stage whose data could vary", key="scaling", fix="give the recipe stages")
+    if recipe.scaling.stage is not None and recipe.scaling.stage not in names:
+        raise InputError(
+            f"found {recipe.scaling.stage!r}", key="scaling.stage", fix=one_of(recipe.scaling.stage, names)
+        )
+
+
 # ---------------------------------------------------------------- from a file
 
 
@@ -152,9 +170,13 @@ def load(file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     An override's value is YAML; a list item is named by its number, its `name` or its `corpus`.
     Raises InputError with the file, the key, what was found and what is allowed.
     """
-    file = Path(file)
-    tree = trees.read(file, overrides)
-    return validate(trees.expand(tree, ("out", "model.name", "data"), file), file)
+    return of_tree(trees.read(Path(file), overrides), Path(file))
+
+
+def of_tree(tree: dict[str, Any], file: Path) -> Recipe:
+    """The Recipe of what stands in a file. A study's keys are no part of it: they say how its arms differ from it."""
+    alone = {key: value for key, value in tree.items() if key not in STUDY}
+    return validate(trees.expand(alone, ("out", "model.name", "data"), file), file)
 
 
 def validate(tree: dict[str, Any], file: Path | None = None) -> Recipe:

@@ -198,3 +198,22 @@ class Report(Part):
     """Heading of the page; None: the recipe's name."""
     num_pictures: Annotated[int, Field(ge=0)] = 12
     """Sample pictures in the data card."""
+
+
+class Scaling(Part):
+    """A grid of runs: shares of a stage's data, ranks of its adapters, seeds; a scaling law is fitted to their losses."""
+
+    stage: str | None = None
+    """The stage whose data varies; None: the last."""
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.1, 0.2, 0.5, 1.0)
+    """Shares of the questions of that stage's sources, 0-1; a smaller one is part of a larger one."""
+    ranks: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """Ranks of the adapters, in every stage, alpha / rank kept as it is; empty: the recipe's own."""
+    seeds: tuple[int, ...] = ()
+    """Seeds; empty: the recipe's own."""
+    by: Literal["topic", "kind", "source", "modality", "plane", "region"] | None = "topic"
+    """A law for each value of this field beside that of all questions; null: one law."""
+    form: Literal["data", "model", "joint", "additive"] | None = None
+    """The law; null: data, model or joint, by what varies."""
+    num_draws: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap draws behind each interval."""

@@ -52,6 +52,10 @@ class Screen:
         """A step that is finished and unchanged."""
         self._line("[dim]·[/dim]", name, f"[dim]unchanged since {record['finished']}[/dim]", "")
 
+    def shared(self, name: str, twin: Path) -> None:
+        """A step that another run has done already."""
+        self._line("[dim]=[/dim]", name, f"[dim]the same as {escape(str(twin))}[/dim]", "")
+
     def done(self, name: str, said: str, record: Mapping[str, Any]) -> None:
         """A step that was done just now."""
         resumed = " (gone on from where it was cut)" if record.get("resumed") else ""

@@ -154,6 +154,22 @@ def writing(folder: Path, config: Any, inputs: Mapping[str, str], *, resume: boo
     (folder / MARKER).unlink(missing_ok=True)  # only now: cut before the rename, a resumable step still finds its work
 
 
+def adopt(twin: Path, folder: Path) -> None:
+    """Make `folder` the finished step that lies at `twin`: its files under a second name, or copied to another disk."""
+    partial = folder.with_name(folder.name + ".partial")
+    _remove(partial)
+    shutil.copytree(twin, partial, copy_function=link)
+    _swap(partial, folder)
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """A file under a second name, or a copy of it where files cannot have two."""
+    try:
+        Path(target).hardlink_to(Path(source).resolve())
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def is_full(folder: Path) -> bool:
     """Whether there is no room left where a folder lies. Some writers fail on a full disk without saying so."""
     return shutil.disk_usage(folder).free < 1 << 20

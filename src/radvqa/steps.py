@@ -9,7 +9,6 @@ what was done. The pipeline calls them through STEPS; tests put others in their 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from radvqa.errors import InputError
 from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Source, Stage
-from radvqa.stage import output_hash
+from radvqa.stage import link, output_hash
 
 if TYPE_CHECKING:
     from radvqa.sample import Corpus, Sample
@@ -152,7 +151,7 @@ def import_step(task: Task) -> str:
     if data.dataset == "corpus":
         assert data.path is not None
         for file in sorted(p for p in Corpus(data.path).folder.iterdir() if p.suffix in (".parquet", ".json")):
-            _link(file, task.folder / file.name)
+            link(file, task.folder / file.name)
         corpus = Corpus(task.folder)
     else:
         made = datasets.import_corpus(data.dataset, data.path, task.folder / "corpus", options=data.options).folder
@@ -163,13 +162,6 @@ def import_step(task: Task) -> str:
     dropped = sum(corpus.card.get("dropped", {}).values())
     left_out = f", {dropped:,} rows left out" if dropped else ""
     return f"{corpus.card['num_questions']:,} questions on {corpus.card['num_images']:,} images{left_out}"
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source.resolve())
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
 
 
 def train_step(task: Task) -> str:

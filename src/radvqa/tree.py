@@ -7,6 +7,7 @@ In: a file and `key.sub=value` texts. Out: plain values; nothing is built but di
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
@@ -22,8 +23,8 @@ from radvqa.errors import InputError
 def read(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The mapping in a YAML file, changed by overrides such as `stages.stage2.lr=1e-4`.
 
-    An override's value is YAML; a list item is named by its number, its `name` or its `corpus`.
-    Raises InputError naming the file and the line or key.
+    An override's value is YAML; a list item is named by its number, its `name` or its `corpus`, and `null` takes a
+    stage, a source or any other section out of its list. Raises InputError naming the file and the line or key.
     """
     try:
         tree = parse(file.read_text(encoding="utf-8"), file)
@@ -33,6 +34,14 @@ def read(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise InputError("the recipe is not UTF-8 text", file=file) from error
     if not isinstance(tree, dict):
         raise InputError(f"a recipe is a mapping of keys, found {type(tree).__name__}", file=file)
+    for override in overrides:
+        _override(tree, override, file)
+    return tree
+
+
+def changed(tree: dict[str, Any], overrides: Sequence[str], file: Path | None = None) -> dict[str, Any]:
+    """A copy of the tree with overrides put in."""
+    tree = copy.deepcopy(tree)
     for override in overrides:
         _override(tree, override, file)
     return tree
@@ -116,7 +125,11 @@ def _override(tree: dict[str, Any], override: str, file: Path | None) -> None:
         at = _child(at, name, ".".join(path[: depth + 1]), file)
     value = parse(text, file, key)
     if isinstance(at, list):
-        at[_position(at, last, key, file)] = value
+        place = _position(at, last, key, file)
+        if value is None and isinstance(at[place], dict):
+            del at[place]
+        else:
+            at[place] = value
     else:
         at[last] = value
 

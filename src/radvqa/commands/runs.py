@@ -19,7 +19,7 @@ def run(
     model: Annotated[str | None, typer.Option("--model", help="Short for model.name=...")] = None,
     redo: Annotated[list[str] | None, typer.Option("--redo", help="A step to do again, e.g. scores.")] = None,
 ) -> None:
-    """Walk a recipe from data to report; what is finished and unchanged is skipped, what was cut goes on."""
+    """Walk a recipe, or every arm of a study, from data to report; what is finished is skipped, what was cut goes on."""
     _walk(recipe, [*(changes or ()), *([f"model.name={model}"] if model else [])], redo=redo or ())
 
 
@@ -30,11 +30,16 @@ def train(recipe: RecipeFile, changes: Changes = None) -> None:
 
 
 def _walk(file: Path, changes: Sequence[str], **more: Any) -> None:
+    from radvqa.ablation.study import load_study, run_study
     from radvqa.pipeline import run
     from radvqa.recipe import load
 
     try:
-        run(load(file, changes), **more)
+        study = load_study(file, changes)
+        if study is not None:
+            run_study(study, **more)
+        else:
+            run(load(file, changes), **more)
     except InputError as error:
         if error.file is None and error.key is not None:
             raise InputError(error.found, file=file, row=error.row, key=error.key, fix=error.fix) from error

@@ -1,4 +1,4 @@
-"""Scaling law: `scaling fit` and `scaling reach`."""
+"""Scaling law: `scaling fit`, `scaling reach` and `scaling run`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radvqa.commands import group, verb
+from radvqa.commands import Changes, RecipeFile, group, verb
 from radvqa.errors import InputError
 
 if TYPE_CHECKING:
     from radvqa.scaling import Fit, HeldOut
 
-scaling = group("scaling", "The scaling law L(X, D) = A / (X^alpha D^beta) + E: fit it, ask it.")
+scaling = group("scaling", "The scaling law L(X, D) = A / (X^alpha D^beta) + E: measure it, fit it, ask it.")
 
 
 @verb("fit", scaling)
@@ -108,3 +108,21 @@ def read_fit(path: Path, group: str | None) -> Any:
     if name not in laws:
         raise InputError(f"found {name!r}", file=file, key="--group", fix=one_of(name, list(laws)))
     return from_summary(laws[name])
+
+
+@verb("run", scaling)
+def run(recipe: RecipeFile, changes: Changes = None) -> None:
+    """Make a recipe's grid of runs (data shares x ranks x seeds), measure their losses and fit the law."""
+    from radvqa.recipe import load
+    from radvqa.scaling.grid import run_grid
+
+    loaded = load(recipe, changes or ())
+    try:
+        fits, held = run_grid(loaded)
+    except InputError as error:
+        if error.file is None and error.key is not None:
+            raise InputError(error.found, file=recipe, row=error.row, key=error.key, fix=error.fix) from error
+        raise
+    for one, left in zip(fits, held):
+        typer.echo(told(one, left))
+    typer.echo(f"the points: {loaded.out / 'points.csv'}; the laws: {loaded.out / 'law'}")

@@ -35,10 +35,11 @@ def huber(residuals: np.ndarray, delta: float) -> np.ndarray:
 def starts(form: Form, targets: np.ndarray, logs: np.ndarray, *, few: bool = False) -> np.ndarray:
     """float[S, P]: a grid over exponents and floor; each coefficient such that the mean log loss is met."""
     lowest = float(np.exp(targets.min()))
-    exponents = (0.2, 1.0) if few else EXPONENTS
-    floors = (0.0, 0.9) if few else FLOORS
+    places = [*itertools.product(itertools.product(EXPONENTS, repeat=len(form.factors)), FLOORS)]
+    if few:
+        places = [((0.5,) * len(form.factors), floor) for floor in (0.0, 0.8)]
     rows = []
-    for exponent, floor in itertools.product(itertools.product(exponents, repeat=len(form.factors)), floors):
+    for exponent, floor in places:
         row = np.zeros(len(form.parameters))
         row[form.is_exponent], row[-1] = exponent, floor * lowest
         reached = np.log(np.maximum(np.exp(targets) - row[-1], 1e-3 * lowest)).mean()
