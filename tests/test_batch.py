@@ -182,11 +182,11 @@ def test_image_first_equals_each_question_alone_under_the_same_mask(tokenizer, n
     ]
     groups = [[encode(tokenizer, 4, p, a) for p, a in some] for some in asked]
     pixels = torch.randn(2, 3, 28, 28)
-    together = collate_image_first(groups, 4, pixels, tokenizer.pad_token_id)
+    together = collate_image_first(groups, pixels, tokenizer.pad_token_id)
     logits = logits_of(network, family, together)
     for i, group in enumerate(groups):
         for number, question in enumerate(group, start=1):
-            alone = collate_image_first([[question]], 4, pixels[i : i + 1], tokenizer.pad_token_id)
+            alone = collate_image_first([[question]], pixels[i : i + 1], tokenizer.pad_token_id)
             expected = logits_of(network, family, alone)[0, 4:]
             assert torch.allclose(logits[i, together.owner[i] == number], expected, atol=1e-5)
     assert together.num_supervised == sum(q.num_supervised for group in groups for q in group)

@@ -109,7 +109,7 @@ def test_an_adapter_goes_to_disk_and_back_also_with_plain_peft(base, adapter):
     theirs = dict(plain.named_parameters())
     assert len(saved) == 2 * 2 * (5 + 5) and all(torch.equal(p, theirs[n]) for n, p in saved.items())
     assert not any(p.requires_grad for p in ours.network.parameters())
-    resumed = resume_adapter(load(base), adapter)
+    resumed = resume_adapter(load(base), adapter, Adapt(rank=3, alpha=6))
     assert sum(num_trainable(resumed).values()) == sum(p.numel() for p in saved.values())
 
 

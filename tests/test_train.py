@@ -3,23 +3,24 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from transformers import PaliGemmaForConditionalGeneration
 
 from radvqa import train
+from radvqa.checkpoint import load_checkpoint, save_checkpoint
 from radvqa.errors import InputError
-from radvqa.model import adapt, load
-from radvqa.pixels import PixelStore, augment
+from radvqa.layouts import tokens_by_image, tokens_by_question
+from radvqa.model import load
+from radvqa.order import Order, cut, share
+from radvqa.pixels import augment
 from radvqa.predict import predict_arm
-from radvqa.recipe_sections import Adapt, Stage, TrainSource
-from radvqa.sample import Corpus, CorpusWriter, Sample
+from radvqa.recipe_sections import Adapt
+from radvqa.sample import Sample
+from radvqa.schedule import learning_rate
 from tiny import save_tiny
-
-LORA, FULL = Adapt(rank=4, alpha=8), Adapt(method="full")
+from training_tiny import FULL, LORA, run, sides, stage, stepper_of
 
 
 @pytest.fixture(scope="module")
@@ -29,54 +30,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Twelve pictures, bright on the left or on the right; three questions on each."""
-    out, rng = tmp_path_factory.mktemp("data") / "corpus", np.random.default_rng(0)
-    with CorpusWriter(out, {"name": "sides"}) as writer:
-        for i in range(12):
-            values = rng.integers(0, 60, (40, 40))
-            values[:, :20] += 190 * (i % 2)
-            values[:, 20:] += 190 * (1 - i % 2)
-            picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-            asked = [
-                ("is there a mass in the left lung?", ["no", "yes"][i % 2]),
-                ("what modality?", "mr"),
-                ("what organ?", ["liver", "left lung"][i % 2]),
-            ]
-            for j, (question, answer) in enumerate(asked):
-                kind = "closed" if j == 0 else "open"
-                writer.add(
-                    Sample(
-                        id=f"{i}-{j}",
-                        question=question,
-                        answers=(answer,),
-                        kind=kind,
-                        split="train",
-                        source="x",
-                        subject=str(i),
-                    ),
-                    picture,
-                )
-    corpus = Corpus(out)
-    return [(corpus, list(corpus.samples()))]
-
-
-def stage(**changes):
-    return Stage(
-        **{"name": "s", "data": (TrainSource(corpus="c"),), "steps": 4, "batch_size": 9, "lr": 1e-2, **changes}
-    )
-
-
-def run(base, sources, folder, settings=LORA, start=None, **changes):
-    return train.train_stage(
-        model_name=str(base), start_adapter=start, adapt=settings, stage=stage(**changes), sources=sources, validation=[], seed=0, folder=folder
-    )  # fmt: skip
-
-
-def stepper_of(base, sources, settings=LORA, **changes):
-    torch.manual_seed(0)
-    model = adapt(load(base), settings)
-    items = train.encode_samples(model, sources[0][1])
-    return train.Stepper(model, items, PixelStore([sources[0][0]], model.form), stage(**changes), 0)
+    return sides(tmp_path_factory.mktemp("data") / "corpus")
 
 
 def state_of(stepper):
@@ -136,20 +90,49 @@ def test_lora_of_scale_zero_is_the_base(base, sources):
 
 def test_every_question_is_there_once_an_epoch_and_order_follows_the_seed(base, sources):
     items = stepper_of(base, sources).items
-    first, again, other = (train.micro_batches(items, s, e, 9, 8) for s, e in ((0, 0), (0, 0), (0, 1)))
-    assert first == again != other
-    for epoch in (first, other):
-        assert sorted(item.id for part in epoch for item in part) == sorted(item.id for item in items)
-    images = [len({item.image for item in part}) for part in first]
+    orders = [Order(items, seed, 9, 8) for seed in (0, 0, 1)]
+    first, again, seeded = ([order.step(i) for i in range(4)] for order in orders)
+    assert first == again != seeded and orders[0].steps_per_epoch == 4
+    second = [orders[0].step(i) for i in range(4, 8)]
+    assert second != first and orders[0].step(1) == first[1]  # any step, at any time
+    for epoch in (first, second):
+        assert sorted(item.id for step in epoch for item in step) == sorted(item.id for item in items)
+    images = [len({item.image for item in step}) for step in first]
     assert max(images) <= 4  # 9 questions of 3 an image: three or four images, each encoded once
+
+
+def test_a_given_order_is_followed_and_gone_through_again(base, sources):
+    items = stepper_of(base, sources).items
+    order = Order(items, 0, 2, 8, [5, 5, 0, 7, 3])
+    assert [[items.index(item) for item in order.step(i)] for i in range(4)] == [[5, 5], [0, 7], [3], [5, 5]]
+    with pytest.raises(InputError, match="order: the order names question 36; there are 36, from 0"):
+        Order(items, 0, 2, 8, [0, 36])
+
+
+def test_a_step_is_cut_by_questions_and_tokens_and_shared_whole(base, sources):
+    items = stepper_of(base, sources).items[:20]
+    parts = cut(items, 6)
+    assert [len(part) for part in parts] == [6, 6, 6, 2]
+    assert sorted(i.id for part in parts for i in part) == sorted(i.id for i in items)
+    for cost in (tokens_by_question, tokens_by_image):
+        parts = cut(items, 20, 50, cost)
+        assert len(parts) > 1 and all(cost(part) <= 50 for part in parts) and sum(map(len, parts)) == 20
+    assert len(cut(items, 20, 1, tokens_by_question)) == 20  # never less than one question
+    shares = [share(items, rank, 3) for rank in range(3)]
+    assert sorted(i.id for part in shares for i in part) == sorted(i.id for i in items)
+    images = [{i.image for i in part} for part in shares]
+    assert not images[0] & images[1] and not images[1] & images[2] and not images[0] & images[2]
 
 
 def test_learning_rate_by_hand():
     cosine, constant = stage(lr=1.0, schedule="cosine", warmup_steps=2), stage(lr=1.0)
     # warm-up 1/2, 2/2; then (1 + cos(pi k/4)) / 2 for k = 0..3
     expected = [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]
-    assert [train.learning_rate(cosine, i, 6) for i in range(6)] == pytest.approx(expected, abs=1e-6)
-    assert [train.learning_rate(constant, i, 6) for i in (0, 5)] == [1.0, 1.0]
+    assert [learning_rate(cosine, i, 6) for i in range(6)] == pytest.approx(expected, abs=1e-6)
+    assert [learning_rate(constant, i, 6) for i in (0, 5)] == [1.0, 1.0]
+    # the last half of 6 steps decays: 3/4, 2/4, 1/4; none is zero
+    wsd = stage(lr=1.0, schedule="wsd", warmup_steps=2, decay=0.5)
+    assert [learning_rate(wsd, i, 6) for i in range(6)] == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25])
 
 
 @pytest.mark.parametrize("settings", [LORA, FULL])
@@ -158,10 +141,10 @@ def test_a_run_cut_after_any_step_ends_bit_equal(base, sources, tmp_path, settin
     settings = settings.model_copy(update={"dropout": 0.1 if settings is LORA else 0.0})
     run(base, sources, tmp_path / "whole", settings, **changes)
     original = train.Stepper.step
-    for cut in (1, 4):
+    for at in (1, 4):
 
-        def killed(self, step, cut=cut):
-            if step == cut:
+        def killed(self, step, at=at):
+            if step == at:
                 raise KeyboardInterrupt
             return original(self, step)
 
@@ -185,12 +168,12 @@ def test_a_run_cut_after_any_step_ends_bit_equal(base, sources, tmp_path, settin
 def test_a_checkpoint_cut_while_it_was_written_is_passed_over(base, sources, tmp_path):
     stepper = stepper_of(base, sources)
     stepper.step(0)
-    train.save_checkpoint(stepper, tmp_path, 1)
+    save_checkpoint(stepper, tmp_path, 1)
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial" / "weights.safetensors").write_bytes(b"half")
-    assert train.load_checkpoint(stepper_of(base, sources), tmp_path) == 1
+    assert load_checkpoint(stepper_of(base, sources), tmp_path) == (1, {})
     stepper.step(1)
-    train.save_checkpoint(stepper, tmp_path, 2)
+    save_checkpoint(stepper, tmp_path, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
 
 
@@ -234,11 +217,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(base, sources):
 
 def test_augmentation_is_seeded_small_and_never_mirrors(base, sources):
     stepper = stepper_of(base, sources)
-    batch = train.make_batch(stepper.model, stepper.store, stepper.items[:12])
-    moved, again = (augment(batch, torch.Generator().manual_seed(3)).pixels for _ in range(2))
-    assert torch.equal(moved, again) and not torch.equal(moved, batch.pixels)
-    half = batch.pixels.shape[-1] // 2
-    brighter_left = (batch.pixels[..., :half].mean((1, 2, 3)) > batch.pixels[..., half:].mean((1, 2, 3))).tolist()
+    pixels = train.make_batch(stepper.model, stepper.store, stepper.items).pixels
+    moved, again = (augment(pixels, range(len(pixels))) for _ in range(2))
+    assert torch.equal(moved, again) and not torch.equal(moved, pixels)
+    assert torch.allclose(augment(pixels[3:4], [3])[0], moved[3], atol=1e-6)  # whatever lies beside it
+    half = pixels.shape[-1] // 2
+    brighter_left = (pixels[..., :half].mean((1, 2, 3)) > pixels[..., half:].mean((1, 2, 3))).tolist()
     assert (moved[..., :half].mean((1, 2, 3)) > moved[..., half:].mean((1, 2, 3))).tolist() == brighter_left
 
 

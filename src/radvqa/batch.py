@@ -3,7 +3,8 @@
 In: prompts, answers and pictures. Out: a Batch whose rows are questions and whose pictures are each there once.
 
     <image> x N  <bos> prompt \\n   answer <eos>
-    |------- prefix, sees itself ---|-- causal, supervised --|
+    |------- prefix, sees itself ---|-- causal, supervised --|      layout prefix (PaliGemma's own)
+    | sees itself |-------------- causal --------------------|      layout image-first (Gemma 3's, LLaVA's)
 
     batch = collate([encode(tokenizer, 256, "answer en Is there a mass?", "no")], [0], pixels, tokenizer.pad_token_id)
 """
@@ -26,6 +27,8 @@ class Encoded:
 
     ids: tuple[int, ...]
     num_prefix: int
+    num_image: int = 0
+    """Of the prefix, so many are image tokens."""
 
     @property
     def num_supervised(self) -> int:
@@ -42,7 +45,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, num_image_tokens: int, prompt: st
     text = tokenizer(prompt + "\n", add_special_tokens=False)["input_ids"]
     prefix = [image] * num_image_tokens + [bos, *text]
     suffix = [] if answer is None else [*tokenizer(answer, add_special_tokens=False)["input_ids"], eos]
-    return Encoded((*prefix, *suffix), len(prefix))
+    return Encoded((*prefix, *suffix), len(prefix), num_image_tokens)
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,15 @@ class Batch:
     """B questions about I pictures, padded to L tokens."""
 
     pixels: torch.Tensor
-    """float[I, 3, H, W], normalised."""
+    """float[I, 3, H, W], normalised; or float[I, N, D], the features that a frozen tower made of them."""
     image_of_row: torch.Tensor
-    """int[B], which picture each question is about."""
+    """int[B], which picture each row is about; where rows hold several, one entry each in reading order."""
     ids: torch.Tensor
     """int[B, L] token ids; padding holds the pad token."""
     real: torch.Tensor
     """bool[B, L], False on padding."""
     causal: torch.Tensor
-    """bool[B, L], True on answer and eos; everything before is prefix."""
+    """bool[B, L], True where a token sees only what came before: answer and eos; image-first: all but the picture."""
     position_ids: torch.Tensor
     """int[B, L], from 1 on the first real token (PaliGemma counts from 1); 1 on padding in front."""
     labels: torch.Tensor
@@ -97,20 +100,26 @@ def prefix_mask(causal: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 def collate(
-    rows: Sequence[Encoded], image_of_row: Sequence[int], pixels: torch.Tensor, pad_token_id: int, side: str = "right"
+    rows: Sequence[Encoded],
+    image_of_row: Sequence[int],
+    pixels: torch.Tensor,
+    pad_token_id: int,
+    side: str = "right",
+    layout: str = "prefix",
 ) -> Batch:
     """Pad rows to one length. `side` is where the padding goes: right to train, left to generate."""
     assert len(rows) == len(image_of_row) and rows, "a row without a picture, or no rows"
     length = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), length), pad_token_id)
     real = torch.zeros((len(rows), length), dtype=torch.bool)
-    causal = torch.zeros_like(real)
+    causal, supervised = torch.zeros_like(real), torch.zeros_like(real)
     for i, row in enumerate(rows):
         start = 0 if side == "right" else length - len(row.ids)
         stop = start + len(row.ids)
         ids[i, start:stop] = torch.tensor(row.ids)
         real[i, start:stop] = True
-        causal[i, start + row.num_prefix : stop] = True
+        causal[i, start + (row.num_prefix if layout == "prefix" else row.num_image) : stop] = True
+        supervised[i, start + row.num_prefix : stop] = True
     return Batch(
         pixels=pixels,
         image_of_row=torch.tensor(list(image_of_row)),
@@ -118,64 +127,96 @@ def collate(
         real=real,
         causal=causal,
         position_ids=real.long().cumsum(1).clamp(min=1),
-        labels=torch.where(causal, ids, IGNORED),
+        labels=torch.where(supervised, ids, IGNORED),
     )
 
 
 @dataclass(frozen=True)
-class ImageFirstBatch(Batch):
+class PackedBatch(Batch):
     """Rows are pictures, each with all its questions behind it: `image | bos q1 a1 eos | bos q2 a2 eos | ...`.
 
     The picture sees itself only, a question sees the picture and, causally, itself, and its positions go on from the
-    picture's. One pass over the picture serves all its questions. For PaliGemma this is another mask than the prefix
-    layout: what is trained under it must be answered under it, or be trained further under the prefix layout.
+    picture's: one pass over the picture serves all its questions, and each is answered as if it stood alone under the
+    image-first layout. Short pictures share a row; they do not see each other. For PaliGemma this is another mask than
+    its own: what is trained under it must be answered under it.
+
+        i i p a p a
+      i 1 1 0 0 0 0
+      i 1 1 0 0 0 0
+      p 1 1 1 0 0 0
+      a 1 1 1 1 0 0
+      p 1 1 0 0 1 0
+      a 1 1 0 0 1 1
     """
 
+    picture: torch.Tensor
+    """int[B, L]: which picture of the row, 0, 1, ..."""
     owner: torch.Tensor
-    """int[B, L]: 0 the picture, 1, 2, ... its questions, -1 padding."""
+    """int[B, L]: 0 a picture, 1, 2, ... the row's questions, -1 padding."""
 
     def attention_mask(self) -> torch.Tensor:
-        """bool[B, 1, L, L]: key of the picture, or of the same question and not later."""
+        """bool[B, 1, L, L]: of the same picture, and a token of the picture or of the same question and not later."""
         order = torch.arange(self.owner.shape[1], device=self.owner.device)
         same = self.owner[:, None, :] == self.owner[:, :, None]
         allowed = (self.owner[:, None, :] == 0) | (same & (order[None, :] <= order[:, None]))
+        allowed &= self.picture[:, None, :] == self.picture[:, :, None]
         return (allowed & self.real[:, None, :])[:, None]
 
 
-def collate_image_first(
-    groups: Sequence[Sequence[Encoded]], num_image_tokens: int, pixels: torch.Tensor, pad_token_id: int
-) -> ImageFirstBatch:
-    """One row a picture: `groups[i]` are the questions of picture i, each encoded with its own image tokens in front."""
+def pack(lengths: Sequence[int]) -> list[list[int]]:
+    """Which pictures share a row: first fit, longest first, no row longer than the longest picture with its questions."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = next((row for row, left in enumerate(room) if left >= lengths[i]), len(rows))
+        if place == len(rows):
+            rows.append([])
+            room.append(max(lengths))
+        rows[place].append(i)
+        room[place] -= lengths[i]
+    return rows
+
+
+def collate_image_first(groups: Sequence[Sequence[Encoded]], pixels: torch.Tensor, pad_token_id: int) -> PackedBatch:
+    """`groups[i]` are the questions of picture i, each encoded with its own image tokens in front."""
+    num = groups[0][0].num_image
+    packed = pack([num + sum(len(question.ids) - num for question in group) for group in groups])
     rows: list[dict[str, list[int]]] = []
-    for group in groups:
-        image = list(group[0].ids[:num_image_tokens])
-        row = {
-            "ids": image,
-            "owner": [0] * len(image),
-            "position": list(range(1, len(image) + 1)),
-            "causal": [0] * len(image),
+    for places in packed:
+        row: dict[str, list[int]] = {
+            name: [] for name in ("ids", "picture", "owner", "position", "causal", "supervised")
         }
-        for number, question in enumerate(group, start=1):
-            text = question.ids[num_image_tokens:]
-            num_prefix = question.num_prefix - num_image_tokens
-            row["ids"] += text
-            row["owner"] += [number] * len(text)
-            row["position"] += range(num_image_tokens + 1, num_image_tokens + 1 + len(text))
-            row["causal"] += [0] * num_prefix + [1] * (len(text) - num_prefix)
+        for picture, place in enumerate(places):
+            for number, question in enumerate(groups[place]):
+                _append(row, question, picture, first=number == 0)
         rows.append(row)
     length = max(len(row["ids"]) for row in rows)
 
     def padded(name: str, fill: int) -> torch.Tensor:
         return torch.tensor([row[name] + [fill] * (length - len(row[name])) for row in rows])
 
-    ids, owner, causal = padded("ids", pad_token_id), padded("owner", -1), padded("causal", 0).bool()
-    return ImageFirstBatch(
+    ids, owner = padded("ids", pad_token_id), padded("owner", -1)
+    return PackedBatch(
         pixels=pixels,
-        image_of_row=torch.arange(len(rows)),
+        image_of_row=torch.tensor([place for places in packed for place in places]),
         ids=ids,
         real=owner >= 0,
-        causal=causal,
+        causal=padded("causal", 0).bool(),
         position_ids=padded("position", 1),
-        labels=torch.where(causal, ids, IGNORED),
+        labels=torch.where(padded("supervised", 0).bool(), ids, IGNORED),
+        picture=padded("picture", 0),
         owner=owner,
     )
+
+
+def _append(row: dict[str, list[int]], question: Encoded, picture: int, first: bool) -> None:
+    """Put a question at the end of a row, behind its picture if it is the picture's first."""
+    num, number = question.num_image, max(row["owner"], default=0) + 1
+    skip = 0 if first else num
+    image, text = [0] * (num - skip), len(question.ids) - num
+    row["ids"] += question.ids[skip:]
+    row["picture"] += [picture] * (len(image) + text)
+    row["owner"] += image + [number] * text
+    row["position"] += range(skip + 1, len(question.ids) + 1)
+    row["causal"] += image + [1] * text
+    row["supervised"] += [0] * (question.num_prefix - skip) + [1] * question.num_supervised

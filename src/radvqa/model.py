@@ -54,6 +54,8 @@ class VQAModel:
     form: PixelFormat
     style: str = "paligemma"
     """Wording of the prompt, a key of prompt.STYLES."""
+    layout: str = "prefix"
+    """The mask it is trained and asked under: prefix or image-first."""
 
     @property
     def device(self) -> torch.device:
@@ -130,11 +132,13 @@ def load(
     dtype: torch.dtype | None = None,
     attention: str = "sdpa",
     style: str = "paligemma",
+    quantized: bool = False,
 ) -> VQAModel:
     """Load a checkpoint, and on it an adapter, or instead of it a fully tuned model folder, that training wrote.
 
-    `dtype` defaults to bfloat16 on a GPU (float16 overflows Gemma) and float32 on a CPU. Raises InputError for a folder
-    that is no model, a model type that is not supported, FlashAttention, and an adapter of another base.
+    `dtype` defaults to bfloat16 on a GPU (float16 overflows Gemma) and float32 on a CPU; `quantized`: 4-bit weights on a
+    GPU. Raises InputError for a folder that is no model, a model type that is not supported, FlashAttention, and an
+    adapter of another base.
     """
     if attention not in ("sdpa", "eager"):
         raise InputError(f"attention {attention!r} drops the prefix mask", key="attention", fix="use sdpa or eager")
@@ -148,47 +152,85 @@ def load(
     try:
         config = AutoConfig.from_pretrained(path)
         family = family_of(config, name)
-        network: Any = family.network_class.from_pretrained(path, dtype=dtype, attn_implementation=attention)
-        network = network.to(device).eval()
+        options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
+        if quantized:
+            options |= {"quantization_config": _four_bit(device), "device_map": {"": device}}
+        network: Any = family.network_class.from_pretrained(path, **options)
+        network = (network if quantized else network.to(device)).eval()
         tokenizer = AutoTokenizer.from_pretrained(path)
         processor = AutoImageProcessor.from_pretrained(path)
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"the model cannot be loaded: {str(error).splitlines()[0]}", file=str(name)) from error
-    model = VQAModel(
-        str(name), network, family, tokenizer, processor, PixelFormat.of(processor, family.image_px), style
-    )
+    form = PixelFormat.of(processor, family.image_px)
+    model = VQAModel(str(name), network, family, tokenizer, processor, form, style, family.layout)
+    card = _card(Path(path))
+    if card:
+        model.style, model.layout = card["prompt_style"], card["layout"]
     return model if adapter is None else _with_adapter(model, Path(adapter))
+
+
+def _four_bit(device: torch.device) -> Any:
+    """QLoRA's NF4 with bfloat16 arithmetic. Raises InputError where it cannot run."""
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if device.type != "cuda" or find_spec("bitsandbytes") is None:
+        raise InputError("qlora needs a GPU and bitsandbytes", key="adapt.method", fix="use lora")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["vision_tower", "multi_modal_projector", "lm_head"],
+    )
+
+
+def _card(folder: Path) -> dict[str, Any] | None:
+    """What training wrote beside its weights; None for weights that are not ours."""
+    file = folder / ADAPTER_CARD
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def base_fingerprint(model: VQAModel) -> str:
     """Names and shapes of the base weights, hashed: what an adapter must find again."""
     core = model.family.core(model.network)
     shapes = sorted(
-        (n.replace(".base_layer", ""), list(p.shape)) for n, p in core.named_parameters() if "lora_" not in n
+        (n.replace(".base_layer", ""), list(p.quant_state.shape if hasattr(p, "quant_state") else p.shape))
+        for n, p in core.named_parameters()
+        if "lora_" not in n
     )
     return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
 
 
 def adapt(model: VQAModel, settings: Adapt) -> VQAModel:
     """Make a model trainable as the recipe says: LoRA by tower, its size asserted, or every weight. In place."""
+    model.layout = settings.layout or model.family.layout
     if settings.method == "full":
         model.network.requires_grad_(True)
         return model
-    family = model.family
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]
-        lora_dropout=settings.dropout,
-        target_modules=family.lora_targets(settings.language, settings.vision, settings.projector),
+    model.network = get_peft_model(model.network, lora_config(model, settings))  # type: ignore[arg-type]
+    expected = model.family.num_lora_parameters(
+        settings.rank, settings.language, settings.vision, settings.projector, settings.method == "dora"
     )
-    expected = family.num_lora_parameters(settings.rank, settings.language, settings.vision, settings.projector)
-    model.network = get_peft_model(model.network, config)  # type: ignore[arg-type]
     assert sum(num_trainable(model).values()) == sum(expected.values()), (
         f"LoRA should add {expected}, not {num_trainable(model)}"
     )
     return model
+
+
+def lora_config(model: VQAModel, settings: Adapt) -> LoraConfig:
+    """The recipe's adapter in PEFT's words."""
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=model.family.lora_targets(settings.language, settings.vision, settings.projector),
+        use_rslora=settings.method == "rslora",
+        use_dora=settings.method == "dora",
+    )
 
 
 def num_trainable(model: VQAModel) -> dict[str, int]:
@@ -205,15 +247,15 @@ def num_trainable(model: VQAModel) -> dict[str, int]:
 
 def save_adapter(model: VQAModel, folder: Path) -> None:
     """Write what was trained: a PEFT adapter that plain `peft` loads, or for full fine-tuning the whole checkpoint."""
-    if not isinstance(model.network, PeftModel):
+    if isinstance(model.network, PeftModel):
+        model.network.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" would ask the hub
+    else:
         model.save(folder)
-        return
-    model.network.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" would ask the hub
     card = {
         "base": model.name,
         "base_fingerprint": base_fingerprint(model),
         "prompt_style": model.style,
-        "layout": "prefix",
+        "layout": model.layout,
     }
     (folder / ADAPTER_CARD).write_text(json.dumps(card, indent=2) + "\n")
 
@@ -222,18 +264,22 @@ def _with_adapter(model: VQAModel, folder: Path, trainable: bool = False) -> VQA
     """Put an adapter on its base. Refuses one of another base, and one whose weights do not arrive."""
     if not (folder / "adapter_config.json").is_file():
         raise InputError("not an adapter folder (no adapter_config.json)", file=folder)
-    if (folder / ADAPTER_CARD).is_file():
-        card = json.loads((folder / ADAPTER_CARD).read_text())
+    card = _card(folder)
+    if card:
         if card["base_fingerprint"] != base_fingerprint(model):
             raise InputError(
                 f"this adapter was trained on {card['base']!r}, not on {model.name!r}",
                 file=folder,
                 fix="load its own base",
             )
-        model.style = card["prompt_style"]
+        model.style, model.layout = card["prompt_style"], card["layout"]
     saved = load_file(folder / "adapter_model.safetensors")
     model.network = PeftModel.from_pretrained(model.network, str(folder), is_trainable=trainable)  # type: ignore[arg-type]
-    present = {name.replace(".default.", ".") for name, _ in model.network.named_parameters() if "lora_" in name}
+    present = {
+        name.replace("_vector.default.weight", "_vector").replace(".default", "")  # as peft names them in files
+        for name, _ in model.network.named_parameters()
+        if "lora_" in name
+    }
     missing, unused = present - saved.keys(), saved.keys() - present
     if missing or unused:
         raise InputError(
@@ -246,6 +292,25 @@ def _with_adapter(model: VQAModel, folder: Path, trainable: bool = False) -> VQA
     return model
 
 
-def resume_adapter(model: VQAModel, folder: Path) -> VQAModel:
-    """A loaded base with an earlier stage's adapter on it, trainable."""
-    return _with_adapter(model, folder, trainable=True)
+def resume_adapter(model: VQAModel, folder: Path, settings: Adapt) -> VQAModel:
+    """A loaded base with an earlier stage's adapter on it, trainable. Refuses one of other modules, rank or layout."""
+    _with_adapter(model, folder, trainable=True)
+    found: Any = model.network.peft_config["default"]  # type: ignore[union-attr,index]
+    wanted = lora_config(model, settings)
+    for key in ("target_modules", "r", "lora_alpha", "use_rslora", "use_dora"):
+        if getattr(found, key) != getattr(wanted, key):
+            raise InputError(
+                f"this adapter has {key} {getattr(found, key)}, and the recipe {getattr(wanted, key)}",
+                file=folder,
+                key="adapt",
+                fix="use the same, or start from the base",
+            )
+    layout = settings.layout or model.family.layout
+    if model.layout != layout:
+        raise InputError(
+            f"this adapter was trained under the layout {model.layout}, and the recipe says {layout}",
+            file=folder,
+            key="adapt.layout",
+            fix="use the same, or start from the base",
+        )
+    return model

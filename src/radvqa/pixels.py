@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
 
-from radvqa.batch import Batch
 from radvqa.sample import Corpus
 
 
@@ -75,19 +74,17 @@ class PixelStore:
         return self.form.normalise(np.stack([self.resized(key) for key in keys]))
 
 
-def augment(batch: Batch, generator: torch.Generator) -> Batch:
-    """Small random shifts (8 %), turns (8 degrees), zooms (10 %), brightness and contrast of every picture.
+def augment(pixels: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+    """Small random shifts (8 %), turns (8 degrees), zooms (10 %), brightness and contrast of float[I, 3, H, W].
 
-    Never mirrored: left and right are part of the answers.
+    Each picture's change is a function of its seed alone. Never mirrored: left and right are part of the answers.
     """
-    num = len(batch.pixels)
-    u = torch.rand((num, 6), generator=generator) * 2 - 1
+    drawn = np.stack([np.random.default_rng(seed).uniform(-1, 1, 6) for seed in seeds])
+    u = torch.from_numpy(drawn).to(pixels)
     angle, zoom = u[:, 0] * math.radians(8), 1 + 0.10 * u[:, 1]
-    turn = torch.stack([angle.cos() * zoom, -angle.sin() * zoom, angle.sin() * zoom, angle.cos() * zoom], 1).view(
-        num, 2, 2
-    )
-    theta = torch.cat([turn, 0.16 * u[:, 2:4, None]], 2)  # grid units: the picture is 2 wide
-    grid = torch.nn.functional.affine_grid(theta, list(batch.pixels.shape), align_corners=False)
-    moved = torch.nn.functional.grid_sample(batch.pixels, grid, padding_mode="border", align_corners=False)
+    turn = torch.stack([angle.cos() * zoom, -angle.sin() * zoom, angle.sin() * zoom, angle.cos() * zoom], 1)
+    theta = torch.cat([turn.view(-1, 2, 2), 0.16 * u[:, 2:4, None]], 2)  # grid units: the picture is 2 wide
+    grid = torch.nn.functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+    moved = torch.nn.functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     gain, shift = 1 + 0.2 * u[:, 4], 0.1 * u[:, 5]
-    return replace(batch, pixels=(moved * gain[:, None, None, None] + shift[:, None, None, None]).clamp(-1, 1))
+    return (moved * gain[:, None, None, None] + shift[:, None, None, None]).clamp(-1, 1)

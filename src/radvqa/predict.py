@@ -67,7 +67,9 @@ def answer_batch(
     """Greedy answers to questions about pictures float[I, 3, H, W]. One prefill serves options and answer."""
     family = model.family
     rows = [encode(model.tokenizer, family.num_image_tokens, q.prompt, None) for q in questions]
-    batch = collate(rows, [q.picture for q in questions], pixels, model.tokenizer.pad_token_id, side="left")
+    batch = collate(
+        rows, [q.picture for q in questions], pixels, model.tokenizer.pad_token_id, side="left", layout=model.layout
+    )
     batch = batch.to(model.device, model.dtype)
     cache = DynamicCache(config=family.config.get_text_config())
     hidden = family.hidden(model.network, batch, family.encode(model.network, batch.pixels), cache)

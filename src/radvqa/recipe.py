@@ -102,7 +102,7 @@ def _check_stages(recipe: Recipe) -> None:
             found = "neither epochs nor steps is given" if stage.epochs is None else "both epochs and steps are given"
             raise InputError(found, key=f"{key}.epochs", fix="give exactly one of them")
         before = known[stage.start]
-        if before is not None and before.adapt.method == "lora" and before.adapt != stage.adapt:
+        if before is not None and before.adapt.method != "full" and before.adapt != stage.adapt:
             raise InputError(
                 f"`adapt` differs from that of {before.name}, whose adapter this stage goes on from",
                 key=f"{key}.adapt",

@@ -68,8 +68,14 @@ class TestSource(Source):
 
 
 class Adapt(Part):
-    method: Literal["lora", "full"] = "lora"
-    """lora (Hu et al. 2021): low-rank adapters on the named modules; full: every weight."""
+    method: Literal["lora", "rslora", "dora", "qlora", "full"] = "lora"
+    """lora (Hu et al. 2021): low-rank adapters on the named modules; rslora (Kalajdzievski 2023): scaled by
+    alpha / sqrt(rank); dora (Liu et al. 2024): direction and magnitude apart; qlora (Dettmers et al. 2023): lora on a
+    4-bit base, needs a GPU and bitsandbytes; full: every weight."""
+    layout: Literal["prefix", "image-first"] | None = None
+    """prefix: each question in a row with its picture, under PaliGemma's own mask; image-first: a picture once with all
+    its questions behind it, several times faster where pictures have many questions, but another mask, under which the
+    adapter must be asked. None: the model family's own (PaliGemma: prefix)."""
     rank: Annotated[int, Field(gt=0)] = 12
     """Rank of the adapters (founding paper: 12)."""
     alpha: Annotated[float, Field(gt=0)] = 32
@@ -85,7 +91,7 @@ class Adapt(Part):
 
     @model_validator(mode="after")
     def _adapts_something(self) -> Adapt:
-        if self.method == "lora" and not (self.vision or self.language or self.projector):
+        if self.method != "full" and not (self.vision or self.language or self.projector):
             raise InputError("nothing is adapted", key="vision", fix="name modules of a tower, or use method: full")
         return self
 
@@ -107,22 +113,33 @@ class Stage(Part):
     """Questions of one image that may lie side by side in a micro-batch; the image is encoded once for them."""
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Micro-batches in an optimiser step (founding paper: 16)."""
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Most tokens in a micro-batch, image tokens and padding included; a step is then cut into as many as it takes, and
+    questions longer than this are left out and counted. None: batch_size alone decides."""
     lr: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate of AdamW (founding paper: 1e-5)."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: constant (founding paper), or a half cosine down to zero."""
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    """After the warm-up: constant (founding paper), a half cosine down to zero, or wsd: constant, then a linear decay."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of the steps over which wsd decays, 0-1."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradient norm above which a step is scaled down; null: never."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights, which is then what is evaluated and kept; None: no average."""
     augment: Literal["none", "shift"] = "none"
     """shift: each picture moved by a few pixels and changed a little in brightness; never mirrored (left is left)."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between two looks at the loss on a slice of train and of validation; 0: at start and end only."""
     eval_samples: Annotated[int, Field(ge=0)] = 128
     """Questions in each of the two slices; 0: no such looks."""
+    keep: Literal["last", "best"] = "last"
+    """Which adapter the stage is known by: the last, or that of the lowest loss on the validation slice."""
+    patience: Annotated[int, Field(gt=0)] | None = None
+    """Stop after so many looks at the validation slice without a new lowest loss; None: never early."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300
     """Seconds of work a kill may cost."""
     adapt: Adapt = Adapt()

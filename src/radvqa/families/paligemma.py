@@ -9,6 +9,7 @@ In: a network and a Batch. Out: image features, hidden states, logits, and the n
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import Cache, PaliGemmaForConditionalGeneration, PretrainedCon
 
 from radvqa.batch import Batch
 from radvqa.errors import InputError
+from radvqa.families.last_layer import last_layer_at
 
 LANGUAGE_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 VISION_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -28,6 +30,8 @@ class PaliGemma:
 
     name = "paligemma"
     network_class = PaliGemmaForConditionalGeneration
+    layout = "prefix"
+    """The mask it was pretrained under."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         self.config = config
@@ -39,6 +43,10 @@ class PaliGemma:
         """Rows and columns of image tokens."""
         self.num_image_tokens = side * side
         self.image_token_id: int = config.image_token_id
+        self.max_tokens: int = min(
+            self.text.max_position_embeddings, getattr(self.text, "sliding_window", None) or sys.maxsize
+        )
+        """The longest sequence it takes."""
 
     def core(self, network: nn.Module) -> PaliGemmaForConditionalGeneration:
         """The PaliGemma inside, with or without a PEFT wrapper around it."""
@@ -51,15 +59,27 @@ class PaliGemma:
         return self.core(network).model.get_image_features(pixels).pooler_output
 
     def hidden(
-        self, network: nn.Module, batch: Batch, features: torch.Tensor, cache: Cache | None = None
+        self,
+        network: nn.Module,
+        batch: Batch,
+        features: torch.Tensor,
+        cache: Cache | None = None,
+        at: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Last hidden states float[B, L, D] of a batch whose picture features are float[I, N, D]; fills `cache`."""
+        """Last hidden states float[B, L, D] of a batch whose picture features are float[I, N, D]; fills `cache`.
+
+        With `at` bool[B, L] only float[M, D], those of the True positions in reading order: the last layer then
+        computes no others.
+        """
         core = self.core(network)
         is_image = batch.ids == self.image_token_id
         embeds = core.get_input_embeddings()(batch.ids.masked_fill(is_image, 0))
         images = features[batch.image_of_row].to(embeds.dtype)
         embeds = embeds.masked_scatter(is_image[..., None].expand_as(embeds), images)
-        return self.language(network, embeds, batch.attention_mask(), batch.position_ids, cache)
+        if at is None:
+            return self.language(network, embeds, batch.attention_mask(), batch.position_ids, cache)
+        with last_layer_at(core.model.language_model.layers[-1], at) as chosen:
+            return chosen(self.language(network, embeds, batch.attention_mask(), batch.position_ids))
 
     def language(
         self,
@@ -136,18 +156,25 @@ class PaliGemma:
         return "|".join(f"({part})" for part in parts)
 
     def num_lora_parameters(
-        self, rank: int, language: Sequence[str], vision: Sequence[str], projector: bool
+        self, rank: int, language: Sequence[str], vision: Sequence[str], projector: bool, magnitudes: bool = False
     ) -> dict[str, int]:
-        """How many parameters LoRA must add per tower, counted from the configuration: rank x (in + out) a module."""
+        """How many parameters LoRA must add per tower, counted from the configuration: rank x (in + out) a module.
+
+        `magnitudes`: DoRA's vector of one number an output besides.
+        """
         text, tower = self.text, self.vision
         heads = text.head_dim * text.num_attention_heads
         shared = text.head_dim * text.num_key_value_heads
         d, m, v, w = text.hidden_size, text.intermediate_size, tower.hidden_size, tower.intermediate_size
-        sizes = {"q_proj": d + heads, "k_proj": d + shared, "v_proj": d + shared, "o_proj": heads + d}
-        sizes |= {"gate_proj": d + m, "up_proj": d + m, "down_proj": m + d}
-        seen = {"q_proj": 2 * v, "k_proj": 2 * v, "v_proj": 2 * v, "out_proj": 2 * v, "fc1": v + w, "fc2": w + v}
+        sizes = {"q_proj": (d, heads), "k_proj": (d, shared), "v_proj": (d, shared), "o_proj": (heads, d)}
+        sizes |= {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
+        seen = dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), (v, v)) | {"fc1": (v, w), "fc2": (w, v)}
+
+        def added(shapes: Sequence[tuple[int, int]]) -> int:
+            return sum(rank * (inputs + outputs) + magnitudes * outputs for inputs, outputs in shapes)
+
         return {
-            "language": rank * text.num_hidden_layers * sum(sizes[name] for name in language),
-            "vision": rank * tower.num_hidden_layers * sum(seen[name] for name in vision),
-            "projector": rank * (v + d) if projector else 0,
+            "language": text.num_hidden_layers * added([sizes[name] for name in language]),
+            "vision": tower.num_hidden_layers * added([seen[name] for name in vision]),
+            "projector": added([(v, d)]) if projector else 0,
         }

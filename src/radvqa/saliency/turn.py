@@ -75,7 +75,7 @@ class Turn:
         """int[Q], the columns of the prompt's words, from after bos to the newline."""
         ids, batch = self.batch.ids[0], self.batch
         special = (ids == self.model.family.image_token_id) | (ids == self.model.tokenizer.bos_token_id)
-        return self._where(batch.real[0] & ~batch.causal[0] & ~special)
+        return self._where(batch.real[0] & (batch.labels[0] == IGNORED) & ~special)
 
     @cached_property
     def columns(self) -> torch.Tensor:
@@ -193,7 +193,7 @@ def prepare(
     text = prompt(question, choices, language, model.style)
     row = encode(model.tokenizer, model.family.num_image_tokens, text, words)
     pixels = model.form.normalise(model.form.resize(picture)[None])
-    batch = collate([row], [0], pixels, model.tokenizer.pad_token_id).to(model.device, model.dtype)
+    batch = collate([row], [0], pixels, model.tokenizer.pad_token_id, layout=model.layout).to(model.device, model.dtype)
     return Turn(model, batch, picture.convert("RGB"), question, words)
 
 

@@ -1,0 +1,205 @@
+"""One optimizer step: its questions in micro-batches, the loss on the answers only, gradients of all devices summed.
+
+In: a trainable model, Items, a store of pictures, a Stage. Out: changed weights and a row of figures for the log.
+
+    stepper = Stepper(model, items, PixelStore([corpus], model.form), stage, seed=0)
+    for i in range(stepper.num_steps): print(stepper.step(i)["loss"])
+
+Data order, augmentation and dropout of step i follow from the seed and i, so a run that was killed ends as one that was
+not. The loss is weighted by supervised tokens over the whole step, so neither the cut into micro-batches nor the number
+of devices changes it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from radvqa.batch import IGNORED, Batch
+from radvqa.errors import InputError
+from radvqa.layouts import BUILDERS, COSTS, Build, Pictures
+from radvqa.model import VQAModel
+from radvqa.order import Item, Order, by_image, cut, share
+from radvqa.pixels import augment
+from radvqa.recipe_sections import Stage
+from radvqa.schedule import Average, learning_rate, optimizer_of
+
+
+class AnswerLoss(nn.Module):
+    """Batch -> summed cross-entropy (nats) of its supervised tokens: each image encoded once, logits only where needed."""
+
+    def __init__(self, model: VQAModel) -> None:
+        super().__init__()
+        self.network, self.family = model.network, model.family
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        is_features = batch.pixels.ndim == 3
+        features = batch.pixels if is_features else self.family.encode(self.network, batch.pixels)
+        target = torch.cat([batch.labels[:, 1:], torch.full_like(batch.labels[:, :1], IGNORED)], 1)
+        here = target != IGNORED
+        logits = self.family.logits(self.network, self.family.hidden(self.network, batch, features, at=here))
+        return cross_entropy(logits, target[here], reduction="sum")
+
+
+class Stepper:
+    """Everything that one optimizer step needs; `step(i)` is a function of the weights, the seed and i."""
+
+    def __init__(
+        self,
+        model: VQAModel,
+        items: Sequence[Item],
+        store: Pictures,
+        stage: Stage,
+        seed: int,
+        build: Build | None = None,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        self.model, self.store, self.stage, self.seed = model, store, stage, seed
+        self.build, self.cost = build or BUILDERS[model.layout], COSTS[model.layout]
+        self.order = Order(items, seed, stage.batch_size * stage.accumulation, stage.questions_per_image, places)
+        self.per_epoch = self.order.steps_per_epoch
+        self.num_steps = stage.steps or math.ceil((stage.epochs or 1) * self.per_epoch)
+        self.accelerator = Accelerator()
+        self.optimizer = optimizer_of(model.network, stage)
+        self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
+        self.average = Average(model.network, stage.ema) if stage.ema is not None else None
+        self.loss = AnswerLoss(model)
+        self.size = stage.batch_size
+        """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        return self.order.items
+
+    def micro_batches(self, step: int) -> list[list[Item]]:
+        """What this process computes of one step."""
+        mine = share(self.order.step(step), self.accelerator.process_index, self.accelerator.num_processes)
+        return cut(mine, self.size, self.stage.max_tokens, self.cost) if mine else []
+
+    def step(self, step: int) -> dict[str, Any]:
+        """One optimizer step; repeated with micro-batches of half the size when the GPU's memory is too small.
+
+        Raises InputError, naming the questions, when the loss is not finite; the weights are then those before the step.
+        """
+        while True:
+            try:
+                return self._step(step)
+            except torch.OutOfMemoryError:
+                largest = max(map(len, self.micro_batches(step)))
+                if largest == 1 or self.accelerator.num_processes > 1:
+                    raise
+                self.size = largest // 2
+                self.optimizer.zero_grad(set_to_none=True)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _step(self, step: int) -> dict[str, Any]:
+        start = time.perf_counter()
+        torch.manual_seed(_number(self.seed, step, 1, self.accelerator.process_index))
+        self.model.network.train()
+        wait_s, total, micro = 0.0, torch.zeros(()), self.micro_batches(step)
+        tokens = sum(item.encoded.num_supervised for item in self.order.step(step))
+        images = 0
+        for items in micro:
+            began = time.perf_counter()
+            batch = self._batch(items, step)
+            wait_s += time.perf_counter() - began
+            images += len(batch.pixels)
+            loss = self.loss(batch.to(self.model.device, self.model.dtype)) / tokens
+            self._check(loss, step, items)
+            loss.backward()
+            total += loss.detach().cpu()
+        total = self._sum_over_processes(total)
+        rate = learning_rate(self.stage, step, self.num_steps)
+        norm = self._move(rate, step)
+        return {
+            "step": step + 1,
+            "epoch": round((step + 1) / self.per_epoch, 4),
+            "loss": float(total),
+            "lr": rate,
+            "gradient_norm": norm,
+            "supervised_tokens": tokens,
+            **self._speed(self.order.step(step), micro, images, wait_s, time.perf_counter() - start),
+        }
+
+    def _batch(self, items: Sequence[Item], step: int) -> Batch:
+        batch = self.build(self.model, self.store, items)
+        if self.stage.augment == "none":
+            return batch
+        seeds = [_number(self.seed, step, 2, *key.encode()) for key in by_image(items)]
+        return replace(batch, pixels=augment(batch.pixels, seeds))
+
+    def _check(self, loss: torch.Tensor, step: int, items: Sequence[Item]) -> None:
+        if not torch.isfinite(loss):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise InputError(
+                f"the loss is {loss.item()} at step {step}",
+                row=", ".join(item.id for item in items[:5]),
+                fix="lower lr, or look at these questions",
+            )
+
+    def _sum_over_processes(self, total: torch.Tensor) -> torch.Tensor:
+        """The step's loss; gradients of all processes are added in place, one message for all of them."""
+        if self.accelerator.num_processes == 1:
+            return total
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        flat = torch.cat([total.to(self.model.device).view(1), *(grad.flatten().float() for grad in grads)])
+        flat = self.accelerator.reduce(flat, "sum")
+        parts = flat[1:].split([grad.numel() for grad in grads])
+        for parameter, part in zip(self.parameters, parts):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        return flat[0].cpu()
+
+    def _move(self, rate: float, step: int) -> float:
+        """Clip, step, average; the gradient norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.stage.clip if self.stage.clip else math.inf)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(step + 1)
+        return float(norm)
+
+    def _speed(
+        self, items: Sequence[Item], micro: Sequence[Sequence[Item]], images: int, wait_s: float, seconds: float
+    ) -> dict[str, Any]:
+        """Of all processes together, taking them to be as fast as this one."""
+        text = sum(len(item.encoded.ids) - item.encoded.num_image for item in items)
+        images *= self.accelerator.num_processes
+        return {
+            "questions": len(items),
+            "micro_batches": len(micro),
+            "questions_per_s": len(items) / seconds,
+            "image_tokens_per_s": images * self.model.family.num_image_tokens / seconds,
+            "text_tokens_per_s": text / seconds,
+            "wait_share": wait_s / seconds,
+            "seconds": seconds,
+        }
+
+    @torch.no_grad()
+    def mean_loss(self, items: Sequence[Item]) -> float:
+        """Nats per supervised token over a slice of questions, without augmentation or dropout."""
+        self.model.network.eval()
+        rank, num = self.accelerator.process_index, self.accelerator.num_processes
+        total = torch.zeros(1, dtype=torch.float64)
+        for part in cut(items, self.size, self.stage.max_tokens, self.cost)[rank::num]:
+            batch = self.build(self.model, self.store, part)
+            total += float(self.loss(batch.to(self.model.device, self.model.dtype)))
+        if num > 1:
+            total = self.accelerator.reduce(total.to(self.model.device), "sum")
+        return float(total) / sum(item.encoded.num_supervised for item in items)
+
+
+def _number(*parts: int) -> int:
+    """A seed that is a function of its parts."""
+    return int(np.random.default_rng(parts).integers(2**62))
