@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from radvqa import stepper as stepping
 from radvqa.errors import InputError
+from radvqa.lora import fuse
 from radvqa.model import adapt, load, num_trainable
 from radvqa.train import Stepper
 from tiny import save_tiny
@@ -64,29 +66,26 @@ def test_an_average_is_what_is_evaluated_and_kept(base, sources, tmp_path):
     assert torch.allclose(saved[name.replace(".default", "")], expected, atol=1e-6)
 
 
-def test_early_stopping_keeps_the_best_adapter(base, sources, tmp_path):
-    """A rate so high that the loss on the validation slice soon rises."""
+def test_early_stopping_keeps_the_best_adapter(base, sources, tmp_path, monkeypatch):
+    """Looks after steps 0, 2, 4, ... give 9, 3, 1, 2, 2, 2: the best is that after step 4, the end that after step 10."""
     corpus, samples = sources[0]
-    told = {
-        "validation": [(corpus, samples[24:])],
-        "steps": 40,
-        "lr": 0.3,
-        "eval_every": 2,
-        "patience": 3,
-        "keep": "best",
-    }
-    summary = run(base, [(corpus, samples[:24])], tmp_path / "s", **told)
-    rows = [row for row in log_of(tmp_path / "s") if "validation_slice_loss" in row and row["step"]]
-    losses = [row["validation_slice_loss"] for row in rows]
-    best = losses.index(min(losses))
-    assert len(losses) == best + 1 + 3 and summary["steps"] == rows[-1]["step"] < summary["planned_steps"] == 40
-    again = run(
-        base, [(corpus, samples[:24])], tmp_path / "t", **{**told, "patience": None, "steps": rows[best]["step"]}
+    scripted = iter([9.0, 3.0, 1.0, 2.0, 2.0, 2.0, 0.5])
+    original = Stepper.mean_loss
+    monkeypatch.setattr(
+        Stepper, "mean_loss", lambda s, some: next(scripted) if some[0].id in val else original(s, some)
     )
-    kept, until = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in ("s", "t"))
-    assert all(torch.equal(kept[k], until[k]) for k in kept) and again["steps"] == rows[best]["step"]
-    last = load_file(tmp_path / "s" / "last" / "adapter_model.safetensors")
-    assert not torch.equal(last[next(iter(last))], kept[next(iter(last))])
+    val = {sample.id for sample in samples[24:]}
+    told = {"validation": [(corpus, samples[24:])], "lr": 1e-3, "eval_every": 2}
+    train_on = [(corpus, samples[:24])]
+    summary = run(base, train_on, tmp_path / "s", steps=40, patience=3, keep="best", **told)
+    assert (summary["steps"], summary["planned_steps"]) == (10, 40)
+    monkeypatch.setattr(Stepper, "mean_loss", original)
+    for steps, name in ((4, "adapter"), (10, "last")):
+        run(base, train_on, tmp_path / name, steps=steps, **told)
+        kept, until = (
+            load_file(p / "adapter_model.safetensors") for p in (tmp_path / "s" / name, tmp_path / name / "adapter")
+        )
+        assert all(torch.equal(kept[k], until[k]) for k in kept)
     with pytest.raises(InputError, match="no validation questions to choose by; use keep: last and no patience"):
         run(base, sources, tmp_path / "u", patience=2)
 
@@ -143,3 +142,28 @@ def test_when_memory_is_too_small_the_step_is_repeated_in_halves(base, sources):
     small.loss.forward = lambda batch: (_ for _ in ()).throw(torch.OutOfMemoryError("never"))
     with pytest.raises(torch.OutOfMemoryError):
         small.step(1)
+
+
+@pytest.mark.parametrize(
+    "method, dropout, fused", [("lora", 0, 20), ("rslora", 0, 20), ("dora", 0, 0), ("lora", 0.1, 0)]
+)
+def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, method, dropout, fused):
+    settings = LORA.model_copy(update={"method": method, "dropout": dropout, "alpha": 12.0})
+    ours = stepper_of(base, sources, settings)
+    monkeypatch.setattr(stepping, "fuse", lambda network: 0)
+    theirs = stepper_of(base, sources, settings)
+    found = []
+    for stepper in (ours, theirs):
+        torch.manual_seed(3)
+        for parameter in stepper.parameters:
+            torch.nn.init.normal_(parameter, std=0.05)
+        stepper.model.network.train()
+        batch = stepper.build(stepper.model, stepper.store, stepper.items[:9])
+        torch.manual_seed(4)
+        loss = stepper.loss(batch)
+        loss.backward()
+        found.append((loss.item(), [parameter.grad for parameter in stepper.parameters]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for a, b in zip(found[0][1], found[1][1]):
+        assert torch.allclose(a, b, atol=2e-5 * float(b.abs().max()) + 1e-7)
+    assert fuse(ours.model.network) == fused

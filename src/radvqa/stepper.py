@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 from radvqa.batch import IGNORED, Batch
 from radvqa.errors import InputError
 from radvqa.layouts import BUILDERS, COSTS, Build, Pictures
+from radvqa.lora import fuse
 from radvqa.model import VQAModel
 from radvqa.order import Item, Order, by_image, cut, share
 from radvqa.pixels import augment
@@ -72,6 +73,7 @@ class Stepper:
         self.optimizer = optimizer_of(model.network, stage)
         self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         self.average = Average(model.network, stage.ema) if stage.ema is not None else None
+        fuse(model.network)
         self.loss = AnswerLoss(model)
         self.size = stage.batch_size
         """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
