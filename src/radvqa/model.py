@@ -233,15 +233,17 @@ def lora_config(model: VQAModel, settings: Adapt) -> LoraConfig:
     )
 
 
+def tower_of(name: str) -> str:
+    """Which tower a parameter belongs to, by its name: vision, projector or language."""
+    return "vision" if "vision_tower" in name else "projector" if "multi_modal_projector" in name else "language"
+
+
 def num_trainable(model: VQAModel) -> dict[str, int]:
     """Trainable parameters by tower."""
     counts = {"language": 0, "vision": 0, "projector": 0}
     for name, parameter in model.network.named_parameters():
         if parameter.requires_grad:
-            tower = (
-                "vision" if "vision_tower" in name else "projector" if "multi_modal_projector" in name else "language"
-            )
-            counts[tower] += parameter.numel()
+            counts[tower_of(name)] += parameter.numel()
     return counts
 
 

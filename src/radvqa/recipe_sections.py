@@ -72,10 +72,6 @@ class Adapt(Part):
     """lora (Hu et al. 2021): low-rank adapters on the named modules; rslora (Kalajdzievski 2023): scaled by
     alpha / sqrt(rank); dora (Liu et al. 2024): direction and magnitude apart; qlora (Dettmers et al. 2023): lora on a
     4-bit base, needs a GPU and bitsandbytes; full: every weight."""
-    layout: Literal["prefix", "image-first"] | None = None
-    """prefix: each question in a row with its picture, under PaliGemma's own mask; image-first: a picture once with all
-    its questions behind it, several times faster where pictures have many questions, but another mask, under which the
-    adapter must be asked. None: the model family's own (PaliGemma: prefix)."""
     rank: Annotated[int, Field(gt=0)] = 12
     """Rank of the adapters (founding paper: 12)."""
     alpha: Annotated[float, Field(gt=0)] = 32
@@ -88,6 +84,10 @@ class Adapt(Part):
     """Modules adapted in the language model (founding paper: q, v, o, up, down)."""
     projector: bool = False
     """Whether the projector between the towers is adapted too."""
+    layout: Literal["prefix", "image-first"] | None = None
+    """prefix: each question in a row with its picture, under PaliGemma's own mask; image-first: a picture once with all
+    its questions behind it, several times faster where pictures have many questions, but another mask, under which the
+    adapter must be asked. None: the model family's own (PaliGemma: prefix)."""
 
     @model_validator(mode="after")
     def _adapts_something(self) -> Adapt:

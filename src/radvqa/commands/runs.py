@@ -1,7 +1,8 @@
-"""Whole runs: `run` and `train`."""
+"""Whole runs: `run`, `train` and `plan`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,30 @@ def run(
 def train(recipe: RecipeFile, changes: Changes = None) -> None:
     """Import and train only: a run up to its last adapter."""
     _walk(recipe, changes or (), until="train")
+
+
+@verb("plan")
+def plan(
+    recipe: RecipeFile,
+    changes: Changes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What training a recipe will cost: parameters, tokens, operations, memory and time; nothing is loaded."""
+    from dataclasses import asdict
+
+    from radvqa.plan import ANSWER_TOKENS, SPEED, TEXT_TOKENS, plans
+    from radvqa.recipe import load
+
+    found = list(plans(load(recipe, changes or ())))
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for one in found:
+        typer.echo("\n".join(one.lines()))
+    typer.echo(
+        f"Assumed: {TEXT_TOKENS} text tokens a question, {ANSWER_TOKENS} of them supervised; {SPEED:.0%} of the speed of "
+        "large matrix products, measured now."
+    )
 
 
 def _walk(file: Path, changes: Sequence[str], **more: Any) -> None:
