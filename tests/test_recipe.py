@@ -107,7 +107,10 @@ WRONG = [
     ("adapt.rank=0", "adapt.rank: found 0; it should be greater than 0"),
     ("adapt={vision: [], language: []}", "adapt.vision: nothing is adapted; name modules"),
     ("stages.stage1.epochs=true", "stages.stage1.epochs: found True; it should be a valid number"),
-    ("stages.stage1.schedule=linear", "stages.stage1.schedule: found 'linear'; it should be 'constant', 'cosine' or 'wsd'"),
+    (
+        "stages.stage1.schedule=linear",
+        "stages.stage1.schedule: found 'linear'; it should be 'constant', 'cosine' or 'wsd'",
+    ),
     ("stages.stag.lr=1", "stages.stag: there is no item 'stag' here; did you mean stage2? allowed: stage1, stage2"),
     ("stages.7.lr=1", "stages.7: there is no item '7' here"),
     ("stages.stage2.start=stge1", "stages.stage2.start: found 'stge1'; did you mean stage1? allowed: base, stage1"),
