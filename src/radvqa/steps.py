@@ -308,19 +308,6 @@ def lineage(recipe: Recipe, arm: str) -> list[str]:
     return found
 
 
-def pictures_learned(task: Task, arm: str) -> list[str]:
-    """Keys of the pictures an arm was trained on, by the mixtures its stages left."""
-    import polars as pl
-
-    columns = ["corpus", "id"]
-    mixed = [pl.read_parquet(task.run / name / "mix.parquet", columns=columns) for name in lineage(task.recipe, arm)]
-    keys: set[str] = set()
-    for (name,), part in pl.concat(mixed).group_by("corpus") if mixed else ():
-        table = corpus_of(task.run, str(name)).table.select("id", "image")
-        keys |= set(table.join(part.select("id"), on="id", how="semi")["image"].drop_nulls())
-    return sorted(keys)
-
-
 def held_out(task: Task) -> list[tuple[Corpus, list[Sample]]]:
     """The questions of `trust.more` that the evaluation does not ask already."""
     from radvqa.mix import capped
@@ -340,6 +327,7 @@ def trust_step(task: Task) -> str:
     """Indicators of failure, a calibrated risk, abstention and the groups that fail, for the answers of one arm."""
     from radvqa.predict import predict_arm
     from radvqa.trust import trust_run
+    from radvqa.trust.distance import pictures_learned
 
     recipe, settings, (arm,) = task.recipe, task.recipe.trust, task.item
     assert settings is not None
@@ -355,7 +343,7 @@ def trust_step(task: Task) -> str:
     found = trust_run(
         corpora={name: task.run / "corpora" / name for name in used(recipe)},
         predictions=files,
-        learned=pictures_learned(task, arm),
+        learned=pictures_learned(task.run, lineage(recipe, arm)),
         settings=settings,
         folder=task.folder,
         progress=lambda done, total: task.tell(done, total, "answers"),

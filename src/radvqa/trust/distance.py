@@ -12,15 +12,28 @@ training pictures is taken away: what all radiographs share says nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 
 from radvqa.model import VQAModel
 from radvqa.pixels import PixelStore
+from radvqa.sample import Corpus
 
 NEIGHBOUR = 5
 """Which nearest training picture counts; of fewer pictures the farthest."""
+
+
+def pictures_learned(run: Path, stages: Sequence[str]) -> list[str]:
+    """Keys of the pictures that these stages of a run learned from, by the mix.parquet that each of them left."""
+    mixed = [pl.read_parquet(run / name / "mix.parquet", columns=["corpus", "id"]) for name in stages]
+    keys: set[str] = set()
+    for (name,), part in pl.concat(mixed).group_by("corpus") if mixed else ():
+        table = Corpus(run / "corpora" / str(name)).table.select("id", "image")
+        keys |= set(table.join(part.select("id"), on="id", how="semi")["image"].drop_nulls())
+    return sorted(keys)
 
 
 @torch.inference_mode()
