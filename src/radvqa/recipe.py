@@ -126,6 +126,7 @@ def _check_sources(recipe: Recipe) -> None:
     sources += [(f"trust.more.{i}", s) for i, s in enumerate(recipe.trust.more)] if recipe.trust else []
     for stage in recipe.stages:
         sources += [(f"stages.{stage.name}.data.{i}", s) for i, s in enumerate(stage.data)]
+        _check_order(stage)
         shares = [source.share for source in stage.data if source.share is not None]
         whole = len(shares) == len(stage.data)
         if (whole and abs(sum(shares) - 1) > 1e-6) or (not whole and sum(shares) >= 1):
@@ -159,6 +160,21 @@ def _check_grid(recipe: Recipe) -> None:
         raise InputError(
             f"found {recipe.scaling.stage!r}", key="scaling.stage", fix=one_of(recipe.scaling.stage, names)
         )
+
+
+def _check_order(stage: Stage) -> None:
+    key, corpora = f"stages.{stage.name}", [source.corpus for source in stage.data]
+    if stage.temperature is not None and any(source.share is not None for source in stage.data):
+        raise InputError("both a temperature and shares are given", key=f"{key}.temperature", fix="give one of them")
+    if stage.anneal is None:
+        return
+    if stage.order != "mixed":
+        raise InputError("a curriculum cannot be annealed", key=f"{key}.anneal", fix="use order: mixed")
+    if corpora.count(stage.anneal.corpus) != 1:
+        fix = one_of(stage.anneal.corpus, corpora)
+        raise InputError(f"found {stage.anneal.corpus!r}", key=f"{key}.anneal.corpus", fix=fix)
+    if len(corpora) < 2:
+        raise InputError("there is nothing to anneal it into", key=f"{key}.anneal", fix="add another source")
 
 
 # ---------------------------------------------------------------- from a file
