@@ -69,7 +69,9 @@ def write_recipe(folder: Path, name: str = "recipe.yaml", out: str = "run", text
 
 def train(task: Task) -> str:
     """Twelve steps, each folding what is learned into the 'weights', with a checkpoint after each."""
-    ids = [[s.id for s in samples] for _, samples in learned(task)] + [[s.id for s in x] for _, x in watched(task)]
+    ids = [[s.id for s in samples] for _, samples in learned(task).sources] + [
+        [s.id for s in x] for _, x in watched(task)
+    ]
     before = adapter_of(task.run, task.stage.start)
     start = (before / "adapter_model.safetensors").read_text() if before else "base"
     checkpoint = task.folder / "checkpoints" / "step.json"

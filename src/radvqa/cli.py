@@ -16,6 +16,7 @@ from radvqa.commands import app
 ROOMS = (
     "runs",
     "data",
+    "curate",
     "answers",
     "scores",
     "maps",

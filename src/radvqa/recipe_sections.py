@@ -37,6 +37,34 @@ class Model(Part):
     """auto: bfloat16 on a GPU, float32 on a CPU. float16 overflows Gemma and is not offered."""
 
 
+class Curate(Part):
+    """What is done with a corpus before anything is learned from it: choose, ask, filter."""
+
+    by: Literal["finding", "modality", "plane", "region"] = "finding"
+    """What `select`, `common` and `cap` go by; findings are read from concepts and captions, denied ones left out."""
+    select: tuple[str, ...] = ()
+    """Only pictures with one of these values; empty: all."""
+    common: Annotated[int, Field(gt=0)] | None = None
+    """Only pictures with one of the so many commonest values (founding paper, Figure 5)."""
+    cap: Annotated[int, Field(gt=0)] | None = None
+    """At most so many pictures of each value, drawn by the seed."""
+    questions: Literal["keep", "template", "captions"] = "keep"
+    """keep: those of the data set; template: from modality, plane, region, findings and side, in even numbers of yes and
+    no; captions: to describe the picture. What a language model writes is made beforehand, by `radvqa questions`."""
+    topics: tuple[Literal["modality", "plane", "region", "finding", "side"], ...] = (
+        "modality", "plane", "region", "finding", "side",
+    )  # fmt: skip
+    """What templates ask about."""
+    filter: bool = True
+    """Whether pairs are filtered (see docs/curation.md); what goes is in dropped.parquet with its reason."""
+
+    @model_validator(mode="after")
+    def _chooses_once(self) -> Curate:
+        if self.select and self.common is not None:
+            raise InputError("both select and common are given", key="common", fix="give one of them")
+        return self
+
+
 class Data(Part):
     dataset: str
     """A data set radvqa can read (phantom, vqa_rad, medpix, table ...), or `corpus`: `path` is a corpus already."""
@@ -44,6 +72,8 @@ class Data(Part):
     """Where the data set lies, relative to the current folder; ${VAR} is replaced from the environment."""
     options: dict[str, Any] = {}
     """What this data set can be told; see its file under datasets/."""
+    curate: Curate | None = None
+    """null: the corpus as it is."""
 
 
 class Source(Part):
@@ -60,6 +90,8 @@ class Source(Part):
 class TrainSource(Source):
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Fraction of the mixture that is this source, 0-1. None: taken whole, and the shares of others count on top."""
+    times: Annotated[float, Field(gt=0)] = 1.0
+    """How often a source taken whole is gone through in one pass over the mixture."""
 
 
 class TestSource(Source):
@@ -96,6 +128,17 @@ class Adapt(Part):
         return self
 
 
+class Anneal(Part):
+    """The share of one source rises over the last part of the stage; let the learning rate fall there (schedule)."""
+
+    corpus: str
+    """The source, by its corpus: the small one of high quality."""
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    """Fraction of the stage's steps after which its share rises from what it is in the mixture."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Fraction of what is learned at the last step that is this source."""
+
+
 class Stage(Part):
     name: Name
     """The stage's folder in the run, and the arm its predictions are reported under."""
@@ -103,6 +146,12 @@ class Stage(Part):
     """base, or the earlier stage whose adapter this one goes on from."""
     data: Annotated[tuple[TrainSource, ...], Field(min_length=1)]
     """What is learned; the questions of these sources in split `validation` are watched, never learned."""
+    order: Literal["mixed", "one after another"] = "mixed"
+    """mixed: a new permutation of the mixture every epoch; one after another: a curriculum, the sources as listed."""
+    temperature: Annotated[float, Field(ge=1)] | None = None
+    """Gives every source a share in proportion to its size ** (1 / temperature); the higher, the more even."""
+    anneal: Anneal | None = None
+    """null: the shares stay as they are."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Passes over the mixture; give this or `steps`."""
     steps: Annotated[int, Field(gt=0)] | None = None

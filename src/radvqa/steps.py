@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from radvqa.errors import InputError
 from radvqa.recipe import Recipe
-from radvqa.recipe_sections import Source, Stage
+from radvqa.recipe_sections import Curate, Source, Stage
 from radvqa.stage import link, output_hash
 
 if TYPE_CHECKING:
@@ -100,25 +100,57 @@ def evaluated(task: Task) -> list[tuple[Corpus, list[Sample]]]:
     return found
 
 
-def learned(task: Task) -> list[tuple[Corpus, list[Sample]]]:
-    """One pass over a stage's mixture, source by source, and mix.parquet beside it: which sample at which place."""
-    import polars as pl
+@dataclass(frozen=True)
+class Learned:
+    """What a stage learns, and when."""
 
-    from radvqa.mix import Part, mixture
+    sources: list[tuple[Corpus, list[Sample]]]
+    order: list[int] | None
+    """Places in the sources' samples, one source after the other; None: a new permutation every epoch."""
+    stage: Stage
+    """The stage with `steps` for `epochs` where the order holds the whole of it."""
+
+
+def learned(task: Task) -> Learned:
+    """A stage's mixture, and mix.parquet beside it: which sample at which place of one pass, or of the whole stage."""
+    import numpy as np
+    import polars as pl
 
     stage, key = task.stage, f"stages.{task.stage.name}.data"
     found = [samples_of(task.run, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
-    parts = [Part(len(samples), s.share, s.max_samples) for s, (_, samples) in zip(stage.data, found)]
-    index = mixture(parts, task.recipe.seed)
+    index = _index_map(stage, [len(samples) for _, samples in found], task.recipe.seed)
     if not len(index):
         raise InputError("the mixture is empty", key=key, fix="raise the shares or add a source")
     rows = [(stage.data[source].corpus, int(source), found[source][1][row].id) for source, row in index]
     frame = pl.DataFrame(rows, schema={"corpus": pl.String, "source": pl.Int64, "id": pl.String}, orient="row")
     frame.with_row_index("place").write_parquet(task.folder / "mix.parquet")
-    drawn: list[list[Sample]] = [[] for _ in found]
-    for source, row in index:
-        drawn[source].append(found[source][1][row])
-    return [(corpus, samples) for (corpus, _), samples in zip(found, drawn)]
+    if stage.order == "mixed" and stage.anneal is None:
+        drawn: list[list[Sample]] = [[] for _ in found]
+        for source, row in index:
+            drawn[source].append(found[source][1][row])
+        return Learned([(corpus, samples) for (corpus, _), samples in zip(found, drawn)], None, stage)
+    before = np.cumsum([0, *(len(samples) for _, samples in found)])
+    if stage.anneal is not None:
+        num_steps = -(-len(index) // (stage.batch_size * stage.accumulation))
+        stage = stage.model_copy(update={"epochs": None, "steps": num_steps})
+    return Learned(found, (before[index[:, 0]] + index[:, 1]).tolist(), stage)
+
+
+def _index_map(stage: Stage, sizes: Sequence[int], seed: int) -> Any:
+    """int64[T, 2] (source, sample): one pass over the mixture, or with `anneal` all that the stage learns."""
+    from radvqa import mix
+
+    shares: list[float | None] = [source.share for source in stage.data]
+    if stage.temperature is not None:
+        capped = [min(size, source.max_samples or size) for size, source in zip(sizes, stage.data)]
+        shares = [*mix.tempered(capped, stage.temperature)]
+    parts = [mix.Part(size, share, s.max_samples, s.times) for size, share, s in zip(sizes, shares, stage.data)]
+    if stage.anneal is None:
+        return (mix.mixture if stage.order == "mixed" else mix.curriculum)(parts, seed)
+    one_pass, per_step = sum(mix.counts(parts)), stage.batch_size * stage.accumulation
+    total = stage.steps * per_step if stage.steps else round((stage.epochs or 1) * one_pass)
+    place = [source.corpus for source in stage.data].index(stage.anneal.corpus)
+    return mix.annealed(parts, seed, total=total, source=place, start=stage.anneal.start, share=stage.anneal.share)
 
 
 def watched(task: Task) -> list[tuple[Corpus, list[Sample]]]:
@@ -159,9 +191,25 @@ def import_step(task: Task) -> str:
             file.rename(task.folder / file.name)
         made.rmdir()
         corpus = Corpus(task.folder)
+    if data.curate is not None:
+        return _curated(corpus, task, data.curate)
     dropped = sum(corpus.card.get("dropped", {}).values())
     left_out = f", {dropped:,} rows left out" if dropped else ""
     return f"{corpus.card['num_questions']:,} questions on {corpus.card['num_images']:,} images{left_out}"
+
+
+def _curated(corpus: Corpus, task: Task, settings: Curate) -> str:
+    """The corpus in the step's folder gives way to what curation makes of it."""
+    from radvqa.curate.steps import curate
+
+    made = task.folder / "curated"
+    said = curate(corpus, made, settings, seed=task.recipe.seed)
+    for file in [file for file in task.folder.iterdir() if file.is_file() and file.suffix in (".parquet", ".json")]:
+        file.unlink()
+    for file in made.iterdir():
+        file.rename(task.folder / file.name)
+    made.rmdir()
+    return said
 
 
 def train_step(task: Task) -> str:
@@ -169,8 +217,11 @@ def train_step(task: Task) -> str:
     from radvqa.train import train_stage
 
     loaded.cache_clear()
-    recipe, stage = task.recipe, task.stage
-    sources, validation = learned(task), watched(task)
+    recipe, mixed, validation = task.recipe, learned(task), watched(task)
+    if mixed.order is not None:
+        from radvqa.curate.steps import draw_mix
+
+        draw_mix(task.folder / "mix.parquet", task.folder / "mix.png")
 
     def progress(row: dict[str, Any]) -> None:
         if "loss" in row:
@@ -178,10 +229,11 @@ def train_step(task: Task) -> str:
 
     summary = train_stage(
         model_name=recipe.model.name,
-        start_adapter=adapter_of(task.run, stage.start),
-        adapt=stage.adapt,
-        stage=stage,
-        sources=sources,
+        start_adapter=adapter_of(task.run, mixed.stage.start),
+        adapt=mixed.stage.adapt,
+        stage=mixed.stage,
+        sources=mixed.sources,
+        order=mixed.order,
         validation=validation,
         seed=recipe.seed,
         folder=task.folder,

@@ -31,6 +31,7 @@ from radvqa.curate.checks import CHECKS, Limits, Pair
 from radvqa.curate.repeats import Repeats
 from radvqa.errors import InputError
 from radvqa.sample import SCHEMA, Corpus
+from radvqa.stage import link
 
 REPEAT = "repeats an earlier pair"
 EASY = "answered without the picture"
@@ -105,7 +106,7 @@ def filter_corpus(
     try:
         card = _write(corpus, partial, reasons, details)
         for shard in sorted(corpus.folder.glob("images-*.parquet")):
-            _link(shard, partial / shard.name)
+            link(shard, partial / shard.name)
         (partial / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if out.exists():
             Corpus(out)  # raises where it is something else
@@ -204,13 +205,6 @@ def _write(corpus: Corpus, folder: Path, reasons: list[str | None], details: dic
         "counts": {name: dict(counter.most_common()) for name, counter in counts.items()},
         "dropped": {**corpus.card.get("dropped", {}), **dict(total.most_common())},
     }
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source.resolve())
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
 
 
 def examples(folder: Path, number: int = 10) -> list[tuple[str, int, pl.DataFrame]]:

@@ -1,0 +1,133 @@
+"""Curation measured: reasons on the real replies, precision and recall against hand labels, speed on a million pairs.
+
+RADVQA_DATA=/your/data python benchmarks/curation.py replies --out benchmarks/curation-replies.json
+RADVQA_DATA=/your/data python benchmarks/curation.py speed --pairs 1000000 --out benchmarks/curation-speed-2cpu.json
+RADVQA_DATA=/your/data python benchmarks/curation.py guess --out benchmarks/curation-guess.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from founding_pairs import labelled
+from radvqa.curate.checks import Limits
+from radvqa.curate.filter import REPEAT, filter_corpus, judge
+from radvqa.curate.repeats import Repeats
+from radvqa.sample import SCHEMA, Corpus
+
+HERE = Path(__file__).parent
+
+
+def replies(data: Path, _: argparse.Namespace) -> dict:
+    """Counts of every reason by file, and the filter against the labels."""
+    pairs = labelled(data)
+    table: dict[str, Counter[str]] = {}
+    repeats, staying = Repeats(), []
+    verdict = {}
+    for name, pair in pairs.items():
+        file, image, _place = name.split("/")
+        verdict[name] = judge(pair, Limits())
+        table.setdefault(file, Counter())[verdict[name] or "kept"] += 1
+        if verdict[name] is None:
+            repeats.add(f"{file}/{image}", pair.question, pair.answer)
+            staying.append(file)
+    for place in repeats.find():
+        table[staying[place]]["kept"] -= 1
+        table[staying[place]][REPEAT] += 1
+    found = {"reasons": {file: dict(counts.most_common()) for file, counts in table.items()}}
+    for labels in sorted(HERE.glob("curation-labels*.json")):
+        rows = json.loads(labels.read_text())["labels"]
+        bad = [row for row in rows if row["bad"] is not None]
+        gone = [row for row in rows if verdict[row["id"]] is not None]
+        both = sum(row["bad"] is not None for row in gone)
+        found[labels.stem] = {"n": len(rows), "bad": len(bad), "dropped": len(gone), "right": both,
+                              "precision": round(both / len(gone), 3), "recall": round(both / len(bad), 3)}  # fmt: skip
+    return found
+
+
+def speed(data: Path, settings: argparse.Namespace) -> dict:
+    """A million pairs made of the real ones, a fifth of the words replaced so that few are repeats."""
+    real, rng = list(labelled(data).values()), np.random.default_rng(0)
+    words = np.array(sorted({word for pair in real[:3000] for word in pair.answer.split()}))
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        (corpus / "card.json").write_text(json.dumps({"num_questions": settings.pairs, "num_images": 0, "dropped": {}}))
+        with pq.ParquetWriter(corpus / "questions.parquet", SCHEMA) as file:
+            for at in range(0, settings.pairs, 10_000):
+                rows = [_row(at + k, real, words, rng) for k in range(min(10_000, settings.pairs - at))]
+                file.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+        start, before = time.perf_counter(), _cpu()
+        counts = filter_corpus(Corpus(corpus), Path(folder) / "out", workers=settings.workers)
+        wall, cpu = time.perf_counter() - start, _cpu() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"pairs": settings.pairs, "workers": settings.workers, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
+            "peak_rss_mb": round(peak / 1024), "dropped": dict(counts.most_common()),
+            "load": round(os.getloadavg()[0], 1), "cpus": os.cpu_count()}  # fmt: skip
+
+
+def _row(place: int, real: list, words: np.ndarray, rng: np.random.Generator) -> dict:
+    pair = real[int(rng.integers(len(real)))]
+    answer = [str(rng.choice(words)) if rng.random() < 0.2 else word for word in pair.answer.split()]
+    base = dict.fromkeys(SCHEMA.names)
+    return base | {"id": f"q{place}", "image": f"i{place // 5}", "question": pair.question, "answers": [" ".join(answer)],
+                   "kind": pair.kind, "split": "train", "source": "b", "language": "en", "origin": "llm", "choices": [],
+                   "findings": [], "boxes": [], "extra": "{}", "evidence": pair.evidence[:1500]}  # fmt: skip
+
+
+def _cpu() -> float:
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def guess(data: Path, _: argparse.Namespace) -> dict:
+    """What the question alone gives away, in templates of MedPix, ROCOv2 and phantoms, and in the phantoms' own."""
+    from radvqa.curate.guessing import guessing
+    from radvqa.curate.templates import template_questions
+    from radvqa.datasets import import_corpus
+
+    found = {}
+    sources = {
+        "medpix": ("medpix", data / "MedPix-2-0", {"questions": "descriptions", "splits": ["train"]}),
+        "rocov2": ("rocov2", data / "rocov2_sample", {"splits": ["train", "validation"]}),
+        "phantom": ("phantom", None, {"num_images": 1200, "test_share": 0.0, "validation_share": 0.0, "size_px": 96}),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (dataset, path, options) in sources.items():
+            corpus = import_corpus(dataset, path, Path(folder) / name, options=options)
+            found[f"{name}, templates"] = guessing(list(template_questions(corpus.samples())))
+            if name == "phantom":
+                found["phantom, its own questions"] = guessing(list(corpus.samples()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["replies", "speed", "guess"])
+    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    settings = parser.parse_args()
+    found = {"replies": replies, "speed": speed, "guess": guess}[settings.what](
+        Path(os.environ["RADVQA_DATA"]), settings
+    )
+    text = json.dumps(found, indent=1) + "\n"
+    print(text)
+    if settings.out:
+        settings.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Curation: `questions`, `filter` and `review`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from radvqa.commands import verb
+from radvqa.errors import InputError
+
+CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")]
+OutPath = Annotated[Path, typer.Option("--out", help="The new corpus folder.")]
+
+
+@verb("questions")
+def questions(
+    corpus: CorpusPath,
+    out: OutPath,
+    url: Annotated[str | None, typer.Option("--url", help="A server, up to and with /v1; none: templates.")] = None,
+    model: Annotated[str, typer.Option("--model", help="The server's name of the model.")] = "llama3.1",
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="open, closed, choice, literature, conversation; again for more."),
+    ] = None,
+    number: Annotated[int, typer.Option("--number", help="Pairs a picture and prompt.")] = 5,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Send the pictures along.")] = False,
+    concurrency: Annotated[int, typer.Option("--concurrency", help="Calls under way at once.")] = 8,
+    max_images: Annotated[int | None, typer.Option("--max-images", help="Only the first so many pictures.")] = None,
+    price: Annotated[tuple[float, float], typer.Option("--price", help="Of a million tokens read and written.")] = (
+        0.0,
+        0.0,
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Of the templates, or sent to the model.")] = 0,
+) -> None:
+    """Ask questions of captioned pictures: by templates, or by a language model. Killed, it goes on where it was."""
+    from radvqa.sample import Corpus
+
+    source = Corpus(corpus)
+    if url is None:
+        from radvqa.curate.steps import write_samples
+        from radvqa.curate.templates import template_questions
+
+        made = write_samples(source, out, template_questions(source.samples(), seed=seed))
+        typer.echo(f"{made.card['num_questions']:,} questions in {out}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from radvqa.calls import Calls
+    from radvqa.curate.generate import Wanted, generate, ledger_of, one_an_image
+
+    wanted = Wanted(tuple(prompts or ("open", "closed")), number, pictures, seed=seed, max_images=max_images)
+    total = sum(1 for _ in one_an_image(source))
+    total = len(wanted.prompts) * (total if max_images is None else min(total, max_images))
+    columns = (TextColumn("calls"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        Calls(ledger_of(out), url, model, concurrency=concurrency, prices=price) as calls,
+        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+    ):
+        task = bar.add_task("calls", total=total)
+        made = generate(source, out, calls, wanted, lambda done: bar.update(task, completed=done))
+    typer.echo(f"{calls.account()}\n{made.card['num_questions']:,} pairs in {out}")
+    for reason, count in made.card["dropped"].items():
+        typer.echo(f"  left out: {count:,} - {reason}")
+
+
+@verb("filter")
+def filter_(
+    corpus: CorpusPath,
+    out: Annotated[Path | None, typer.Option("--out", help="The new corpus folder.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Only show, of a filtered corpus, each reason with ten examples.")
+    ] = False,
+    off: Annotated[list[str] | None, typer.Option("--off", help="A check not to ask; again for more.")] = None,
+    blind: Annotated[
+        list[Path] | None, typer.Option("--blind", help="predictions.parquet of a blank or shuffled control.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that judge.")] = 1,
+) -> None:
+    """Keep the good pairs; the others go, each with its reason, to dropped.parquet."""
+    from radvqa.curate.checks import Limits
+    from radvqa.curate.filter import examples, filter_corpus
+    from radvqa.sample import Corpus
+
+    if report:
+        for reason, count, some in examples(corpus):
+            typer.echo(f"\n{count:,}  {reason}")
+            for row in some.iter_rows(named=True):
+                detail = f"  [{row['detail']}]" if row["detail"] else ""
+                typer.echo(f"    {_short(row['question'])}  ->  {_short(row['answers'][0])}{detail}")
+        return
+    if out is None:
+        raise InputError("no place for the new corpus", key="--out", fix="give --out, or --report for an earlier one")
+    source = Corpus(corpus)
+    counts = filter_corpus(source, out, limits=Limits(off=tuple(off or ())), blind=blind or (), workers=workers)
+    total = source.card["num_questions"]
+    typer.echo(f"{total - sum(counts.values()):,} of {total:,} pairs stay, in {out}")
+    for reason, count in counts.most_common():
+        typer.echo(f"  {count:>9,}  {100 * count / total:5.1f} %  {reason}")
+
+
+def _short(text: str, letters: int = 100) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+@verb("review")
+def review(
+    corpus: CorpusPath,
+    store: Annotated[str, typer.Option("--store", help="A file for SQLite, or a database URL.")] = "reviews.sqlite",
+    reviewer: Annotated[str | None, typer.Option("--as", help="Who you are; your login name unless given.")] = None,
+    number: Annotated[int, typer.Option("--number", help="Questions to draw if none are queued yet.")] = 100,
+    how: Annotated[str, typer.Option("--how", help="random, stratified or uncertain.")] = "random",
+    by: Annotated[str, typer.Option("--by", help="Column of the strata.")] = "kind",
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="predictions.parquet to take the uncertainty from.")
+    ] = None,
+    wanted: Annotated[int, typer.Option("--reviewers", help="Reviewers each question goes to.")] = 1,
+    status: Annotated[bool, typer.Option("--status", help="Only show agreement and what is left.")] = False,
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Carry the verdicts out into this corpus folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw.")] = 0,
+) -> None:
+    """Read question-answer pairs and accept, edit or reject them; agreement, and how many bad ones are left."""
+    import getpass
+
+    from radvqa.curate import reviewing
+    from radvqa.curate.review import draw
+    from radvqa.review import ReviewStore, corpus_key
+    from radvqa.sample import Corpus
+
+    source, reviews = Corpus(corpus), ReviewStore(store)
+    key = corpus_key(source)
+    if write is not None:
+        from radvqa.curate.steps import write_judged
+
+        made = write_judged(source, write, reviews.verdicts(key))
+        typer.echo(f"{made.card['num_questions']:,} questions in {write}")
+    elif status:
+        typer.echo(reviewing.summary(source, reviews, key))
+    else:
+        if not reviews.drawn(key):
+            sure = reviewing.uncertainty(predictions) if predictions else None
+            reviews.enqueue(key, draw(source.table, number, how=how, seed=seed, by=by, uncertainty=sure), wanted=wanted)
+        reviewing.review(source, reviews, key, reviewer or getpass.getuser(), ask=_ask, say=typer.echo)
+        typer.echo(reviewing.summary(source, reviews, key))
+
+
+def _ask(prompt: str, default: str = "") -> Any:
+    return typer.prompt(prompt, default=default, show_default=bool(default))

@@ -1,0 +1,162 @@
+"""Curation as a recipe has it: choose by pathology, ask, filter, and show what that did to the counts.
+
+In: a corpus folder and the `curate` section of its data. Out: the curated corpus, dropped.parquet with a reason for
+every question that went, curation.json and curation.png with how often each finding was there before and after.
+
+    curate(Corpus("corpora/rocov2"), Path("corpora/rocov2-curated"), Curate(common=12, questions="template"))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from radvqa.curate.filter import DROPPED, filter_corpus
+from radvqa.curate.generate import caption_samples
+from radvqa.curate.pathology import cap, common, select, value_counts
+from radvqa.curate.review import applied
+from radvqa.curate.templates import template_questions
+from radvqa.errors import InputError
+from radvqa.recipe_sections import Curate
+from radvqa.review import Verdict
+from radvqa.sample import Corpus, CorpusWriter, Sample, to_row
+
+FIGURE, COUNTS, GONE = "curation.png", "curation.json", "dropped.parquet"
+
+
+def curate(corpus: Corpus, out: Path, settings: Curate, *, seed: int = 0) -> str:
+    """Write the corpus `out`; returns a sentence on what was done.
+
+    Raises InputError where nothing is left, or a finding asked for is unknown.
+    """
+    samples = list(corpus.samples())
+    before = value_counts(samples, settings.by)
+    chosen = samples
+    wanted: Sequence[str] = settings.select
+    if settings.common is not None:
+        wanted = common(samples, settings.common, settings.by)
+    if wanted:
+        unknown = set(wanted) - set(before)
+        if unknown:
+            fix = "it has " + ", ".join(f"{value} ({n})" for value, n in before.most_common(15))
+            raise InputError(f"no picture has {', '.join(sorted(unknown))}", key="curate.select", fix=fix)
+        chosen = select(chosen, wanted, settings.by)
+    if settings.cap is not None:
+        chosen = cap(chosen, settings.cap, settings.by, seed=seed)
+    if not chosen:
+        raise InputError("nothing is left after the selection", key="curate")
+    staying = {sample.id for sample in chosen}
+    gone = [(sample, "not among the pathologies chosen") for sample in samples if sample.id not in staying]
+    asked = list(_asked(corpus, chosen, settings, seed))
+    chosen_corpus = write_samples(corpus, out, asked, gone)
+    dropped = sum(filter_corpus(chosen_corpus, out).values()) if settings.filter else 0
+    _keep_gone(out, gone)
+    made = Corpus(out)
+    after = value_counts(made.samples(), settings.by)
+    (out / COUNTS).write_text(json.dumps({"by": settings.by, "before": before, "after": after}, indent=2) + "\n")
+    draw_counts({"before": dict(before), "after": dict(after)}, out / FIGURE)
+    kept = made.card["num_questions"]
+    return f"{len({s.image for s in chosen}):,} pictures chosen, {len(asked):,} questions, {dropped:,} filtered out, {kept:,} stay"
+
+
+def _asked(corpus: Corpus, chosen: Sequence[Sample], settings: Curate, seed: int) -> Iterable[Sample]:
+    if settings.questions == "template":
+        return template_questions(chosen, topics=settings.topics, seed=seed)
+    if settings.questions == "captions":
+        images = {sample.image for sample in chosen}
+        return (sample for sample in caption_samples(corpus, seed=seed) if sample.image in images)
+    return chosen
+
+
+def write_samples(
+    corpus: Corpus, out: Path, samples: Iterable[Sample], gone: Sequence[tuple[Sample, str]] = ()
+) -> Corpus:
+    """A corpus of these samples, picture by picture, with the pictures they have in `corpus`."""
+    with CorpusWriter(out, {**corpus.card, "dropped": {}}) as writer:
+        for reason, number in corpus.card.get("dropped", {}).items():
+            writer.drop(reason, number)
+        for _, reason in gone:
+            writer.drop(reason)
+        of_image: dict[str | None, list[Sample]] = {}
+        for sample in samples:
+            of_image.setdefault(sample.image, []).append(sample)
+        for image, some in of_image.items():  # a picture is read and decoded once
+            picture = corpus.image_bytes(image) if image is not None else None
+            for sample in some:
+                writer.add(sample, picture)
+    return Corpus(out)
+
+
+def write_judged(corpus: Corpus, out: Path, verdicts: Sequence[Verdict], *, only_reviewed: bool = False) -> Corpus:
+    """A corpus in which verdicts are carried out; what was rejected is in its dropped.parquet."""
+    judged = list(applied(corpus.samples(), verdicts, only_reviewed=only_reviewed))
+    gone = [(sample, reason) for sample, reason in judged if reason is not None]
+    made = write_samples(corpus, out, (sample for sample, reason in judged if reason is None), gone)
+    _keep_gone(out, gone)
+    return made
+
+
+def _keep_gone(out: Path, gone: Sequence[tuple[Sample, str]]) -> None:
+    """Add the samples that went before the filter to dropped.parquet."""
+    rows = [{**to_row(sample), "reason": reason, "detail": None} for sample, reason in gone]
+    table = pa.Table.from_pylist(rows, schema=DROPPED)
+    if (out / GONE).is_file():
+        table = pa.concat_tables([table, pq.read_table(out / GONE).cast(DROPPED)])
+    partial = out / (GONE + ".partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(out / GONE)
+
+
+# ---------------------------------------------------------------- figures
+
+
+def draw_counts(counts: dict[str, dict[str, int]], file: Path) -> None:
+    """Pictures with each value, a panel for each of `counts`, the same values in the same place."""
+    from radvqa.card_figures import Counts, bars
+
+    totals = {name: max(1, sum(values.values())) for name, values in counts.items()}
+    panels = [Counts(name, values, totals[name], "findings in pictures") for name, values in counts.items()]
+    figure = bars(panels)
+    figure.savefig(file, dpi=120, metadata={"Software": None})
+
+
+def draw_mix(mix: Path, file: Path, *, num_bins: int = 40) -> None:
+    """The share of each source over a mix.parquet, as stacked areas."""
+    from matplotlib.figure import Figure
+
+    from radvqa.card_figures import COLOURS, INK, SOFT
+    from radvqa.mix import shares_over
+
+    frame = pl.read_parquet(mix).sort("place")
+    found = frame.select("source", "corpus").unique(maintain_order=True).sort("source")
+    num = int(found["source"].max() or 0) + 1  # type: ignore[arg-type]
+    titles = dict(zip(found["source"].to_list(), found["corpus"].to_list()))
+    bins = min(num_bins, max(1, len(frame) // 10))
+    shares = shares_over(frame["source"].to_numpy(), num, bins)
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    places = [(k + 0.5) / bins * len(frame) for k in range(bins)]
+    axes.stackplot(
+        places, 100 * shares.T, colors=[COLOURS[k % len(COLOURS)] for k in range(num)], alpha=0.85, step="mid"
+    )
+    below = 0.0
+    for source in range(num):
+        middle, below = 100 * (below + shares[0, source] / 2), below + shares[0, source]
+        if shares[:, source].max() > 0.04:
+            axes.text(
+                places[0], middle, f" {titles.get(source, source)}", color="white", va="center", fontweight="bold"
+            )
+    axes.set(
+        xlim=(places[0], places[-1]), ylim=(0, 100), xlabel="questions learned", ylabel="share of what is learned, %"
+    )
+    axes.tick_params(colors=SOFT)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(file, dpi=120, metadata={"Software": None})
