@@ -19,6 +19,8 @@ ROOMS = (
     "curate",
     "answers",
     "scores",
+    "judge",
+    "consistency",
     "maps",
     "trust",
     "page",

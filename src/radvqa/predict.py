@@ -65,6 +65,25 @@ def answer_batch(
     model: VQAModel, pixels: torch.Tensor, questions: Sequence[Question], max_new_tokens: int = 32
 ) -> list[Answer]:
     """Greedy answers to questions about pictures float[I, 3, H, W]. One prefill serves options and answer."""
+    real, cache, first, banned = prefill(model, pixels, questions)
+    options = _option_logprobs(model, questions, real, cache, first, banned)
+    texts = _greedy(model, real, cache, first, banned, max_new_tokens)
+    answers = []
+    for question, (tokens, logprobs), scored in zip(questions, texts, options):
+        finished = tokens[-1] == model.tokenizer.eos_token_id
+        text = str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        answers.append(Answer(text, float(sum(logprobs)), tuple(logprobs), finished, question.options, scored))
+    return answers
+
+
+def prefill(
+    model: VQAModel, pixels: torch.Tensor, questions: Sequence[Question]
+) -> tuple[torch.Tensor, DynamicCache, torch.Tensor, torch.Tensor]:
+    """Read every prompt once, each picture encoded once.
+
+    Returns what is real in the cache bool[B, K], the cache, the log-probabilities float[B, V] of each answer's first
+    token, and the ids no answer holds.
+    """
     family = model.family
     rows = [encode(model.tokenizer, family.num_image_tokens, q.prompt, None) for q in questions]
     batch = collate(
@@ -74,15 +93,7 @@ def answer_batch(
     cache = DynamicCache(config=family.config.get_text_config())
     hidden = family.hidden(model.network, batch, family.encode(model.network, batch.pixels), cache)
     banned = torch.tensor(family.banned_tokens(model.tokenizer), device=model.device)
-    first = _log_probabilities(model, hidden[:, -1], banned)
-    options = _option_logprobs(model, questions, batch.real, cache, first, banned)
-    texts = _greedy(model, batch.real, cache, first, banned, max_new_tokens)
-    answers = []
-    for question, (tokens, logprobs), scored in zip(questions, texts, options):
-        finished = tokens[-1] == model.tokenizer.eos_token_id
-        text = str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-        answers.append(Answer(text, float(sum(logprobs)), tuple(logprobs), finished, question.options, scored))
-    return answers
+    return batch.real, cache, _log_probabilities(model, hidden[:, -1], banned), banned
 
 
 def _log_probabilities(model: VQAModel, hidden: torch.Tensor, banned: torch.Tensor) -> torch.Tensor:

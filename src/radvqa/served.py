@@ -12,6 +12,7 @@ Every reply is kept: the same command after a kill or a dead server asks only wh
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -20,6 +21,7 @@ from typing import Any
 
 from PIL import Image
 
+from radvqa.asked import Repeats, forms_of, write_repeats
 from radvqa.calls import Call, Calls, Message, Reply, user
 from radvqa.predictions import Said, asked_of, pictures_shown, write_predictions
 from radvqa.prompt import BRIEFLY, served_prompt
@@ -64,6 +66,32 @@ def predict_served(
         if reply.error is not None:
             failed.append(f"{sample.id}: {reply.error}")
     return write_predictions(folder, samples, arm, control, said), failed
+
+
+def repeat_served(
+    calls: Calls,
+    *,
+    sources: Sequence[tuple[Corpus, list[Sample]]],
+    arm: str,
+    folder: Path,
+    settings: Repeats,
+    max_new_tokens: int = 64,
+    instruction: str = BRIEFLY,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Ask the server every question several times, each run under its own seed; writes folder/repeats.parquet."""
+    samples = asked_of(sources)
+    forms = [forms_of(sample, settings) for sample in samples]
+    asked = [form for runs in forms for form in runs]
+    parameters = {"temperature": settings.temperature, "max_tokens": max_new_tokens}
+    seeds = itertools.cycle(settings.seed + run for run in range(settings.num_runs))
+    shown = questions(sources, asked, "none", settings.seed, instruction)
+    replies = calls.run(
+        (Call([message], parameters, seed) for message, seed in zip(shown, seeds)),
+        (lambda done: progress(done, len(asked))) if progress else None,
+    )
+    said = [[_said(next(replies)) for _ in runs] for runs in forms]
+    return write_repeats(folder, samples, forms, arm, said)
 
 
 def questions(

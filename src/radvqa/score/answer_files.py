@@ -58,7 +58,7 @@ def read_records(path: Path) -> list[Record]:
     that is there twice."""
     if not path.is_file():
         raise InputError("no such file of answers", file=path)
-    records = [_record(row, number, path) for number, row in enumerate(_rows(path), 1)]
+    records = [_record(row, number, path) for number, row in enumerate(read_rows(path), 1)]
     if not records:
         raise InputError("the file holds no answers", file=path)
     seen: dict[str, int] = {}
@@ -69,7 +69,8 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
+def read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    """The rows of a file of any of the forms, by their own names. Raises InputError for what cannot be read."""
     ending = path.suffix.lower()
     if ending in (".tsv", ".csv"):
         return _table(path, "\t" if ending == ".tsv" else ",")
