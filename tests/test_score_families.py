@@ -249,3 +249,44 @@ def test_extras_say_what_is_missing(monkeypatch):
     with pytest.raises(InputError, match="METEOR needs NLTK"):
         METRICS["meteor"].function("left lung", ["left lung"])
     assert METRICS["meteor"].function("left", ["?"]) is None
+
+
+# ---------------------------------------------------------------- Med-MoE, MedGemma, RadEval
+
+
+def test_med_moe_and_medgemma_by_hand():
+    med_moe, set_f1 = METRICS["med_moe_closed"].function, METRICS["set_f1"].function
+    assert med_moe("The lungs are normal.", ["no"]) == med_moe("yes ... no", ["no"]) == 1.0  # why it is not ours
+    assert med_moe("Yes", ["no"]) == 0.0 and med_moe("yes", [" "]) is None
+    # {left, lung} against {left, upper, lung}: 2 x 2 / (2 + 3); said twice it stays so
+    assert set_f1("left lung", ["left upper lung"]) == set_f1("left left lung", ["left upper lung"]) == 4 / 5
+    assert METRICS["set_recall"].function("left lung", ["left upper lung"]) == 2 / 3
+
+
+def test_radeval_is_asked_for_each_reference_and_said_when_missing(monkeypatch):
+    import sys
+    import types
+
+    from radvqa.score import radeval
+
+    asked = []
+
+    class Evaluator:
+        def __init__(self, **flags):
+            assert flags == {"do_radgraph": True}
+
+        def __call__(self, refs, hyps):
+            asked.append((refs, hyps))
+            return {"radgraph_partial": 0.25 * len(refs[0].split())}
+
+    radeval._evaluator.cache_clear()
+    monkeypatch.setitem(sys.modules, "RadEval", types.SimpleNamespace(RadEval=Evaluator))
+    function = METRICS["radgraph_f1"].function
+    assert function("a mass", ["mass", "left mass", "?"]) == 0.5
+    assert asked == [(["mass"], ["a mass"]), (["left mass"], ["a mass"])]
+    assert function("", ["mass"]) == 0.0 and function("mass", ["?"]) is None
+    radeval._evaluator.cache_clear()
+    monkeypatch.setitem(sys.modules, "RadEval", None)
+    with pytest.raises(InputError, match="pip install RadEval"):
+        function("a mass", ["mass"])
+    radeval._evaluator.cache_clear()
