@@ -38,6 +38,7 @@ from radvqa.saliency.raw import attention_pass
 from radvqa.saliency.turn import Target, Turn, prepare
 
 SHAPES = {  # vision: width, layers, heads, mlp; language: width, layers, heads, head size, mlp; vocabulary
+    "planted": ((64, 3, 4, 128), (64, 3, 4, 16, 128), 64),
     "tiny": ((128, 5, 4, 512), (128, 4, 4, 32, 512), 2304),
     "small": ((384, 8, 6, 1536), (512, 8, 8, 64, 2048), 8192),
     "paligemma": ((1152, 27, 16, 4304), (2048, 18, 8, 256, 16384), 257216),
@@ -47,8 +48,8 @@ QUESTION = "is there a mass in the upper lobe of the left lung on this picture"
 ANSWER = "yes there is a mass in the left upper lobe"
 
 
-def build(shape: str, device: str, dtype: torch.dtype, image_px: int) -> VQAModel:
-    """A model of one of SHAPES with random weights and a tokenizer of whole words."""
+def build(shape: str, device: str, dtype: torch.dtype, image_px: int, text: str = f"{QUESTION} {ANSWER}") -> VQAModel:
+    """A model of one of SHAPES with random weights and a tokenizer of whole words, those of `text`."""
     (v_width, v_layers, v_heads, v_mlp), (width, layers, heads, size, mlp), vocabulary = SHAPES[shape]
     words = [
         "<pad>",
@@ -57,7 +58,7 @@ def build(shape: str, device: str, dtype: torch.dtype, image_px: int) -> VQAMode
         "<unk>",
         "\n",
         "<image>",
-        *dict.fromkeys(f"answer en {QUESTION} {ANSWER}".split()),
+        *dict.fromkeys(f"answer en {text}".split()),
     ]
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Sequence(

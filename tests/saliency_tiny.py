@@ -17,8 +17,14 @@ QUESTION = "is there a mass in the left lung ?"
 ANSWER = "mass in the left lung"
 
 
-def saliency_model(seed: int = 0, image_px: int = 56, layers: int = 3, attention: str = "sdpa") -> VQAModel:
-    """Random weights, large enough that attention is far from uniform; eval mode."""
+SOFTCAPPED = {"model_type": "gemma2", "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 8, "sliding_window": 512}
+"""PaliGemma 2: layers of two kinds, attention logits capped."""
+
+
+def saliency_model(
+    seed: int = 0, image_px: int = 56, layers: int = 3, attention: str = "sdpa", **text: object
+) -> VQAModel:
+    """Random weights, large enough that attention is far from uniform; eval mode. `text` changes the text config."""
     torch.manual_seed(seed)
     tokenizer = tiny_tokenizer()
     config = PaliGemmaConfig(
@@ -29,6 +35,7 @@ def saliency_model(seed: int = 0, image_px: int = 56, layers: int = 3, attention
         text_config={
             "model_type": "gemma", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": layers, "num_attention_heads": 4,
             "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 1400, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
+            **text,
         },
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=32, bos_token_id=2, eos_token_id=1, pad_token_id=0,

@@ -12,9 +12,9 @@ from radvqa.batch import Batch, collate, encode
 from radvqa.errors import InputError
 from radvqa.predict import _step
 from radvqa.prompt import prompt
-from radvqa.saliency.capture import NAME, capture
+from radvqa.saliency.capture import NAME, attention_modules, capture
 from radvqa.saliency.turn import prepare
-from saliency_tiny import ANSWER, QUESTION, saliency_model, saliency_picture, saliency_turn
+from saliency_tiny import ANSWER, QUESTION, SOFTCAPPED, saliency_model, saliency_picture, saliency_turn
 
 
 def batch_of(model, side, answers=("mass in the left lung", "no"), questions=(QUESTION, "is there a nodule ?")):
@@ -87,6 +87,26 @@ def test_vision_tower_equals_eager():
     assert len(wanted) == 2
     for layer, weights in zip(seen.layers("vision"), wanted):
         assert (layer.weights() - weights).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("text", [{}, SOFTCAPPED], ids=["paligemma", "paligemma2"])
+@torch.no_grad()
+def test_rows_equal_what_each_layer_returns_under_eager(text):
+    """Both generations of the family: shared key heads, softcapped logits (which SDPA does not do), layers of two kinds."""
+    model = saliency_model(attention="eager" if text else "sdpa", **text)
+    batch, returned = batch_of(model, "left"), []
+    with capture(model.network) as seen:
+        model.family.hidden(model.network, batch, model.family.encode(model.network, batch.pixels))
+    model.network.set_attn_implementation("eager")
+    modules = attention_modules(model.network, "language")
+    handles = [module.register_forward_hook(lambda _, __, output: returned.append(output[1])) for module in modules]
+    model.family.hidden(model.network, batch, model.family.encode(model.network, batch.pixels))
+    for handle in handles:
+        handle.remove()
+    assert len(returned) == 3
+    for layer, wanted in zip(seen.layers(), returned):
+        assert layer.softcap == text.get("attn_logit_softcapping")
+        assert ((layer.weights() - wanted) * batch.real[:, None, :, None]).abs().max() < 1e-6
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from radvqa.saliency.integrated import per_patch, scores_of
 from radvqa.saliency.lrp import relevance_rules
 from radvqa.saliency.trace import trace
 from radvqa.saliency.turn import WHOLE, Target, prepare
-from saliency_tiny import saliency_model, saliency_picture, saliency_turn
+from saliency_tiny import SOFTCAPPED, saliency_model, saliency_picture, saliency_turn
 
 GRADIENT_METHODS = ("gradient", "relevancy", "gradcam", "integrated", "lrp")
 
@@ -208,6 +208,15 @@ def test_every_method_keeps_the_signature_and_its_sign(name):
     assert np.allclose(found.overall, found.values[1])
     again = method_named(name)(turn, Target(tokens=(1,)))
     assert np.array_equal(found.values, again.values)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "flow"])
+def test_paligemma_2_with_its_capped_logits(name):
+    """Every method runs on the other generation of the family too, which has eager attention only."""
+    turn = saliency_turn(saliency_model(attention="eager", **SOFTCAPPED), answer="left lung")
+    found = method_named(name)(turn)
+    assert found.values.shape == (3, 4, 4) and found.values[:2].std() > 0
+    assert turn.model.network.config.text_config._attn_implementation == "eager"
 
 
 # ---------------------------------------------------------------- fill-ins and patches

@@ -124,7 +124,7 @@ def capture(
     refused. Raises InputError if the network runs FlashAttention, which drops a prefix mask.
     """
     seen = Seen(rows, keep_value, keep_output)
-    with _LOCK:
+    with LOCK:
         assert not _RECORDERS, "a capture is already open in this thread"
         modules = {module: (tower, i) for tower in towers for i, module in enumerate(attention_modules(network, tower))}
         for tower in towers:
@@ -203,7 +203,8 @@ class _Recorder:
 
 
 _RECORDERS: dict[nn.Module, _Recorder] = {}
-_LOCK = threading.RLock()
+LOCK = threading.RLock()
+"""Held while a network's attention functions are exchanged: one thread at a time."""
 
 
 def _take(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from radvqa.saliency.capture import attention_modules, switched
+from radvqa.saliency.capture import LOCK, attention_modules, implementation_of, switched
 from radvqa.saliency.integrated import per_patch
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.trace import frozen, scored_tokens, spread, token_gradients
@@ -59,18 +59,21 @@ def relevance_rules(network: nn.Module) -> Iterator[None]:
     """Inside the block a gradient is a relevance: norms, activations, gates and attention follow the rules above."""
     attention = [*attention_modules(network, "language"), *attention_modules(network, "vision")]
     patched: list[nn.Module] = []
-    try:
-        for module in network.modules():
-            rule = _rule_of(module)
-            if rule is not None:
-                assert "forward" not in vars(module), "this module's forward is replaced already"
-                module.forward = rule  # type: ignore[method-assign]
-                patched.append(module)
-        with switched(attention, NAME):
-            yield
-    finally:
-        for module in patched:
-            del module.forward
+    with LOCK:
+        try:
+            _INNER.update({module: implementation_of(module) for module in attention})
+            for module in network.modules():
+                rule = _rule_of(module)
+                if rule is not None:
+                    assert "forward" not in vars(module), "this module's forward is replaced already"
+                    module.forward = rule  # type: ignore[method-assign]
+                    patched.append(module)
+            with switched(attention, NAME):
+                yield
+        finally:
+            for module in patched:
+                del module.forward
+            _INNER.clear()
 
 
 def _rule_of(module: nn.Module) -> Callable[..., torch.Tensor] | None:
@@ -122,7 +125,12 @@ def _attend(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention in which values get half of the relevance, and queries and keys half of the other half each."""
-    return sdpa_attention_forward(module, halved(query, 0.25), halved(key, 0.25), halved(value), mask, **kwargs)
+    inner = _INNER.get(module, sdpa_attention_forward)  # a stranger to this block shares the configuration object
+    return inner(module, halved(query, 0.25), halved(key, 0.25), halved(value), mask, **kwargs)
+
+
+_INNER: dict[nn.Module, Callable[..., tuple[torch.Tensor, torch.Tensor | None]]] = {}
+"""What each attention module ran before the rules."""
 
 
 AttentionInterface.register(NAME, _attend)
