@@ -66,31 +66,31 @@ def measured(run: Path) -> dict[str, Any]:
 
 
 def picture(runs: list[Path], out: Path) -> None:
-    """Reliability diagrams above risk-coverage curves, a column a run."""
+    """Reliability diagram and risk-coverage curve side by side, a row a run."""
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(2, len(runs), figsize=(4.6 * len(runs), 8), squeeze=False)
-    for run, (above, below) in zip(runs, axes.T):
+    figure, axes = plt.subplots(len(runs), 2, figsize=(9, 4.3 * len(runs)), squeeze=False)
+    for run, (left, right) in zip(runs, axes):
         found = json.loads((run / "trust" / "trust.json").read_text())
         points = found["risk"]["reliability"]
         spread = [[p["wrong"] - p["low"] for p in points], [p["high"] - p["wrong"] for p in points]]
-        above.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-        above.errorbar([p["risk"] for p in points], [p["wrong"] for p in points], spread, fmt="o", color="#a85a00")
+        left.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+        left.errorbar([p["risk"] for p in points], [p["wrong"] for p in points], spread, fmt="o", color="#a85a00")
         said = f"calibration error {found['risk']['calibration_error']:.3f}, floor {found['risk']['calibration_floor']:.3f}"
-        above.set(
+        left.set(
             title=f"{run.name}: {found['n']} answers, {found['num_wrong']} wrong\n{said}", xlim=(0, 1), ylim=(0, 1.02)
         )
-        above.set(xlabel="risk foreseen", ylabel="share wrong")
+        left.set(xlabel="risk foreseen", ylabel="share wrong")
         single = found["single"]
         for name, style in (("risk", {"color": "#a85a00"}), (single, {"color": "#0072b2", "linestyle": "--"})):
             curve = found["curves"][name]
-            below.plot(curve["coverage"], curve["error"], label=name if name == "risk" else f"{name} alone", **style)
+            right.plot(curve["coverage"], curve["error"], label=name if name == "risk" else f"{name} alone", **style)
         areas = (
             found["risk"]["aurc"]["value"],
             next(i for i in found["indicators"] if i["name"] == single)["aurc"]["value"],
         )
-        below.set(title=f"area {areas[0]:.3f}, of {single} {areas[1]:.3f}", xlim=(0, 1), ylim=(0, None))
-        below.set(xlabel="share answered, least risk first", ylabel="share wrong among them")
-        below.legend(frameon=False)
+        right.set(title=f"area {areas[0]:.3f}, of {single} {areas[1]:.3f}", xlim=(0, 1), ylim=(0, None))
+        right.set(xlabel="share answered, least risk first", ylabel="share wrong among them")
+        right.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(out, dpi=110)
 
