@@ -26,6 +26,7 @@ ROOMS = (
     "page",
     "tables",
     "scaling",
+    "bench",
 )
 """Files of commands/, in the order in which --help lists their verbs."""
 for room in ROOMS:
