@@ -5,14 +5,20 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from radvqa import stepper as stepping
+from radvqa import train
+from radvqa.bench_train import Sizes, compare
+from radvqa.cli import app
 from radvqa.errors import InputError
+from radvqa.families import PaliGemma
+from radvqa.features import is_frozen
 from radvqa.lora import fuse
 from radvqa.model import adapt, load, num_trainable
 from radvqa.train import Stepper
 from tiny import save_tiny
-from training_tiny import LORA, run, sides, stepper_of
+from training_tiny import FULL, LORA, run, sides, stage, stepper_of
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +150,27 @@ def test_when_memory_is_too_small_the_step_is_repeated_in_halves(base, sources):
         small.step(1)
 
 
+def test_a_frozen_tower_sees_each_picture_once_and_changes_nothing(base, sources, tmp_path, monkeypatch):
+    settings = LORA.model_copy(update={"vision": ()})
+    told = {"epochs": 2, "eval_every": 2, "lr": 1e-3}
+    seen, original = [], PaliGemma.encode
+    monkeypatch.setattr(PaliGemma, "encode", lambda f, n, pixels: seen.append(len(pixels)) or original(f, n, pixels))
+    run(base, sources, tmp_path / "kept", settings, **told)
+    assert sum(seen) == 12 and not (tmp_path / "kept" / "features").exists()
+    monkeypatch.setattr(train, "is_frozen", lambda *_: False)
+    run(base, sources, tmp_path / "anew", settings, **told)
+    assert sum(seen) > 60
+    losses = [[v for row in log_of(tmp_path / x) for k, v in row.items() if "loss" in k] for x in ("kept", "anew")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_tower_is_frozen_where_nothing_in_it_learns_or_changes(base):
+    model = adapt(load(base), LORA.model_copy(update={"vision": ()}))
+    assert is_frozen(model, LORA.model_copy(update={"vision": ()}), stage())
+    assert not is_frozen(model, LORA, stage()) and not is_frozen(model, FULL, stage())
+    assert not is_frozen(model, LORA.model_copy(update={"vision": ()}), stage(augment="shift"))
+
+
 @pytest.mark.parametrize(
     "method, dropout, fused", [("lora", 0, 20), ("rslora", 0, 20), ("dora", 0, 0), ("lora", 0.1, 0)]
 )
@@ -167,3 +194,16 @@ def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, meth
     for a, b in zip(found[0][1], found[1][1]):
         assert torch.allclose(a, b, atol=2e-5 * float(b.abs().max()) + 1e-7)
     assert fuse(ours.model.network) == fused
+
+
+def test_the_benchmark_compares_equal_training():
+    """Its arms at four image tokens: the exact layout follows Trainer with peft and the processor loss by loss."""
+    found = compare(Sizes(questions=3, image_px=28, vocabulary=1200, batch_size=6), steps=3)
+    assert found["loss_difference"]["prefix"] < 1e-4 and found["per_step"] == 6
+    assert found["first_loss"] == pytest.approx(7.09, abs=0.5)  # near log 1200: nothing is known yet
+    assert set(found["ratio"]) == {"trainer", "prefix", "image-first"} and found["ratio"]["trainer"] == 1
+    assert found["loss_difference"]["image-first"] > 1e-6  # another mask
+
+
+def test_bench_says_what_it_can_measure():
+    assert "ROOM: found 'eval'; use train" in CliRunner().invoke(app, ["bench", "eval"]).output

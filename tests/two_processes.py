@@ -18,6 +18,7 @@ if __name__ == "__main__":
     samples = list(corpus.samples())
     told = {
         "steps": 5,
+        "lr": 1e-5,
         "batch_size": 7,
         "accumulation": 2,
         "augment": "shift",

@@ -224,8 +224,11 @@ def train_step(task: Task) -> str:
         draw_mix(task.folder / "mix.parquet", task.folder / "mix.png")
 
     def progress(row: dict[str, Any]) -> None:
+        if "note" in row:
+            task.tell(0, 1, row["note"])
         if "loss" in row:
-            task.tell(row["step"], row["num_steps"], f"loss {row['loss']:.3f}")
+            speed = f"{row['questions_per_s']:.0f} questions/s"
+            task.tell(row["step"], row["num_steps"], f"loss {row['loss']:.3f}, {speed}")
 
     summary = train_stage(
         model_name=recipe.model.name,
@@ -243,7 +246,8 @@ def train_step(task: Task) -> str:
     (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     final = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary["final"].items())
     unwatched = "" if validation else "; no validation questions to watch"
-    return f"{summary['steps']:,} steps over {summary['questions']:,} questions, {final}{unwatched}"
+    long = f"; {summary['too_long']:,} too long, left out" if summary["too_long"] else ""
+    return f"{summary['steps']:,} steps over {summary['questions']:,} questions, {final}{long}{unwatched}"
 
 
 def adapter_of(run: Path, arm: str) -> Path | None:

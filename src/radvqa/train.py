@@ -25,6 +25,7 @@ import torch
 
 from radvqa.checkpoint import load_checkpoint, save_checkpoint
 from radvqa.errors import InputError
+from radvqa.features import FeatureStore, is_frozen
 from radvqa.layouts import make_batch, make_image_first
 from radvqa.model import VQAModel, adapt, load, num_trainable, resume_adapter, save_adapter
 from radvqa.order import Item, encode_samples, too_long
@@ -69,7 +70,9 @@ def train_stage(
     if not watched and (stage.patience is not None or stage.keep == "best"):
         raise InputError("no validation questions to choose by", key=key, fix="use keep: last and no patience")
     store = PixelStore([corpus for corpus, _ in [*sources, *validation]], model.form)
-    stepper = Stepper(model, items, store, stage, seed, places=places)
+    features = folder / "features"
+    pictures = FeatureStore(model, store, features) if is_frozen(model, adapt, stage) else store
+    stepper = Stepper(model, items, pictures, stage, seed, places=places)
     slices = {
         name: _slice(some, stage.eval_samples, seed) for name, some in (("train", items), ("validation", watched))
     }
@@ -77,6 +80,7 @@ def train_stage(
     if num_too_long and progress:
         progress({"note": f"{num_too_long} questions are longer than {limit_of(model, stage)} tokens: left out"})
     rows = Run(stepper, slices, folder, progress).to_the_end()
+    shutil.rmtree(features, ignore_errors=True)
     return {
         "steps": max(row["step"] for row in rows),
         "planned_steps": stepper.num_steps,
