@@ -26,7 +26,7 @@ import torch
 from radvqa.checkpoint import load_checkpoint, save_checkpoint
 from radvqa.errors import InputError
 from radvqa.features import FeatureStore, is_frozen
-from radvqa.layouts import make_batch, make_image_first
+from radvqa.layouts import Pictures, make_batch, make_image_first
 from radvqa.model import VQAModel, adapt, load, num_trainable, resume_adapter, save_adapter
 from radvqa.order import Item, encode_samples, too_long
 from radvqa.pixels import PixelStore
@@ -71,7 +71,7 @@ def train_stage(
         raise InputError("no validation questions to choose by", key=key, fix="use keep: last and no patience")
     store = PixelStore([corpus for corpus, _ in [*sources, *validation]], model.form)
     features = folder / "features"
-    pictures = FeatureStore(model, store, features) if is_frozen(model, adapt, stage) else store
+    pictures: Pictures = FeatureStore(model, store, features) if is_frozen(model, adapt, stage) else store
     stepper = Stepper(model, items, pictures, stage, seed, places=places)
     slices = {
         name: _slice(some, stage.eval_samples, seed) for name, some in (("train", items), ("validation", watched))
