@@ -75,7 +75,7 @@ class Bench:
         self.sizes, self.steps = sizes, steps
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = _tokenizer(sizes.vocabulary)
-        self.pictures_processor = SiglipImageProcessor(
+        self.pictures_processor: Any = SiglipImageProcessor(
             size={"height": sizes.image_px, "width": sizes.image_px}, image_mean=[0.5] * 3, image_std=[0.5] * 3
         )
         self.pictures_processor.image_seq_length = (sizes.image_px // 14) ** 2
@@ -92,12 +92,12 @@ class Bench:
     def model(self, layout: str) -> VQAModel:
         """The model with its LoRA, the same weights every time."""
         torch.manual_seed(0)
-        config = _config(self.sizes, self.tokenizer.convert_tokens_to_ids("<image>"))
+        config = _config(self.sizes)
         dtype = torch.bfloat16 if self.sizes.full_size else torch.float32
         with self.device:
-            network = PaliGemmaForConditionalGeneration(config).to(dtype)
+            network: Any = PaliGemmaForConditionalGeneration(config)
         family = PaliGemma(config)
-        model = VQAModel("bench", network, family, self.tokenizer, self.pictures_processor, self.form)
+        model = VQAModel("bench", network.to(dtype), family, self.tokenizer, self.pictures_processor, self.form)
         return adapt(model, Adapt(rank=self.sizes.rank, layout=layout))  # type: ignore[arg-type]
 
     def batch(self, keys: Sequence[str]) -> torch.Tensor:
@@ -192,7 +192,7 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def _config(sizes: Sizes, image_token_id: int) -> PaliGemmaConfig:
+def _config(sizes: Sizes) -> PaliGemmaConfig:
     vision = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 3}
     text = {
         "hidden_size": 256,
@@ -212,14 +212,21 @@ def _config(sizes: Sizes, image_token_id: int) -> PaliGemmaConfig:
         }
     width = text["hidden_size"]
     more: dict[str, Any] = {"model_type": "siglip_vision_model", "image_size": sizes.image_px, "patch_size": 14}
-    return PaliGemmaConfig(
-        vision_config={**vision, **more, "projection_dim": width, "vision_use_head": False},
-        text_config={
-            **text, "model_type": "gemma", "num_key_value_heads": 1, "vocab_size": sizes.vocabulary, "bos_token_id": 2,
-            "eos_token_id": 1, "pad_token_id": 0, "max_position_embeddings": 8192,
+    ids = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    whole: dict[str, Any] = {
+        "vision_config": {**vision, **more, "projection_dim": width, "vision_use_head": False},
+        "text_config": {
+            **text,
+            **ids,
+            "model_type": "gemma",
+            "num_key_value_heads": 1,
+            "vocab_size": sizes.vocabulary,
+            "max_position_embeddings": 8192,
         },
-        image_token_id=image_token_id, projection_dim=width, bos_token_id=2, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
+        "image_token_id": sizes.vocabulary - 1,
+        "projection_dim": width,
+    }
+    return PaliGemmaConfig(**whole, **ids)
 
 
 # ---------------------------------------------------------------- measuring
