@@ -225,8 +225,9 @@ def _config(sizes: Sizes) -> PaliGemmaConfig:
         },
         "image_token_id": sizes.vocabulary - 1,
         "projection_dim": width,
+        **ids,
     }
-    return PaliGemmaConfig(**whole, **ids)
+    return PaliGemmaConfig(**whole)
 
 
 # ---------------------------------------------------------------- measuring
