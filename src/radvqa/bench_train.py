@@ -75,10 +75,10 @@ class Bench:
         self.sizes, self.steps = sizes, steps
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = _tokenizer(sizes.vocabulary)
-        self.pictures_processor: Any = SiglipImageProcessor(
+        self.pictures_processor = SiglipImageProcessor(
             size={"height": sizes.image_px, "width": sizes.image_px}, image_mean=[0.5] * 3, image_std=[0.5] * 3
         )
-        self.pictures_processor.image_seq_length = (sizes.image_px // 14) ** 2
+        self.pictures_processor.image_seq_length = (sizes.image_px // 14) ** 2  # type: ignore[attr-defined]
         self.form = PixelFormat.of(self.pictures_processor, sizes.image_px)
         rng = np.random.default_rng(0)
         images = steps * sizes.per_step // sizes.questions
