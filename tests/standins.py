@@ -133,6 +133,7 @@ def report(task: Task) -> str:
 
 STAND_INS: dict[str, Callable[[Task], str]] = {
     "import": STEPS["import"],
+    "leakage": STEPS["leakage"],
     "train": train,
     "predict": predict,
     "score": score,

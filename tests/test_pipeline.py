@@ -21,6 +21,7 @@ from standins import RECIPE, STAND_INS, write_corpus, write_recipe
 
 STEPS = [
     "corpora/toy",
+    "leakage",
     "stage1",
     "stage2",
     *(f"predictions/{arm}-{control}" for arm in ("base", "stage1", "stage2") for control in ("none", "blank")),
@@ -87,11 +88,12 @@ def test_a_finished_run_does_nothing_and_says_so(recipe_file):
     ("override", "expected"),
     [
         ("stages.stage2.lr=2e-5", ["stage2", "predictions/stage2-none", "predictions/stage2-blank", *STEPS[-3:]]),
-        ("evaluate.max_new_tokens=8", [*STEPS[3:9], "report"]),  # the answers come out the same: not scored again
+        ("evaluate.max_new_tokens=8", [*STEPS[4:10], "report"]),  # the answers come out the same: not scored again
         ("explain.num_right=2", ["saliency", "report"]),
         ("report.title=New", ["report"]),
         ("evaluate.bootstrap_draws=101", ["scores", "report"]),
         ("seed=1", STEPS[1:]),
+        ("leakage=report", ["leakage", "report"]),  # nothing was left out before either: not trained again
         ("stages.stage1.checkpoint_every_s=1", ["report"]),
         ("evaluate.batch_size=3", ["report"]),
     ],
@@ -109,7 +111,7 @@ def test_what_a_step_reads_counts_by_content(recipe_file, tmp_path):
     write_corpus(tmp_path / "corpus", num=32)
     assert walk(recipe) == STEPS
     (tmp_path / "model" / "config.json").write_text('{"new": 1}')
-    assert walk(recipe) == [*STEPS[1:9], "saliency"]  # the same answers: neither scored nor shown again
+    assert walk(recipe) == [*STEPS[2:10], "saliency"]  # the same answers: neither scored nor shown again
 
 
 def test_a_damaged_or_missing_result_is_made_again(recipe_file):
@@ -159,7 +161,7 @@ def test_training_goes_on_from_where_it_was_cut(recipe_file):
         pipeline.run(recipe, steps={**STAND_INS, "train": cut_short}, screen=Screen(Console(file=io.StringIO())))
     assert json.loads((recipe.out / "stage1.partial" / "checkpoints" / "step.json").read_text())[0] == 2
     assert not (recipe.out / "stage1").exists()
-    assert walk(recipe) == STEPS[1:]
+    assert walk(recipe) == STEPS[2:]
     assert stage.record(recipe.out / "stage1")["resumed"] is True
 
 
@@ -256,7 +258,7 @@ def test_steps_of_an_earlier_recipe_are_put_aside_and_come_back(recipe_file, tmp
     walk(both)
     one = load(write_recipe(tmp_path, "one.yaml", text=RECIPE.replace("  - {{name: stage2", "  # - {{name: stage2")))
     assert [s.name for s in one.stages] == ["stage1"]
-    assert walk(one) == ["scores", "saliency", "report"]
+    assert walk(one) == ["leakage", "scores", "saliency", "report"]
     assert sorted(p.name for p in (one.out / "predictions").iterdir()) == [
         "base-blank",
         "base-none",
@@ -264,12 +266,12 @@ def test_steps_of_an_earlier_recipe_are_put_aside_and_come_back(recipe_file, tmp
         "stage1-none",
     ]
     assert (one.out / "earlier" / "steps" / "stage2" / "stage.json").is_file() and not (one.out / "stage2").exists()
-    assert walk(both) == ["scores", "saliency", "report"]  # nothing is trained or asked again
+    assert walk(both) == ["leakage", "scores", "saliency", "report"]  # nothing is trained or asked again
 
 
 def test_until_stops_early(recipe_file):
     recipe = load(recipe_file)
-    assert walk(recipe, until="train") == STEPS[:3]
+    assert walk(recipe, until="train") == STEPS[:4]
     assert not (recipe.out / "report.html").exists()
 
 

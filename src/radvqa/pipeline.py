@@ -1,7 +1,7 @@
 """A run: every room of a recipe in its order, what is finished and unchanged skipped, what was cut resumed.
 
 In: a Recipe. Out: the run folder,
-  recipe.yaml (resolved) · corpora/<name>/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · trust/ · report.html
+  recipe.yaml (resolved) · corpora/<name>/ · leakage/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · trust/ · report.html
 
     run(load("recipes/demo.yaml"))
 
@@ -30,7 +30,7 @@ from radvqa.recipe_sections import Source
 from radvqa.screen import Screen
 from radvqa.tree import one_of
 
-VERBS = ("import", "train", "predict", "score", "explain", "trust", "report")
+VERBS = ("import", "leakage", "train", "predict", "score", "explain", "trust", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
 ASIDE = Path("earlier") / "steps"
@@ -50,13 +50,14 @@ class Step:
     reads: tuple[str, ...] = ()
     """Names of the steps before it that it reads."""
     foreign: Mapping[str, Path] = field(default_factory=dict)
-    """Files and folders outside the run that it reads, by recipe key."""
+    """Single files and folders that it reads, most of them outside the run, by recipe key."""
 
 
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of a recipe, in the order in which they are done."""
     predictions = [_predict(recipe, arm, control) for arm, control in rooms.answered(recipe)]
     steps = [_import(recipe, name) for name in recipe.data]
+    steps += [_leakage(recipe)] if recipe.stages else []
     steps += [_train(recipe, place) for place in range(len(recipe.stages))]
     steps += predictions
     settings = {"seed": recipe.seed, **_dump(recipe.evaluate, "bootstrap_draws", "min_slice_n")}
@@ -84,13 +85,19 @@ def _import(recipe: Recipe, name: str) -> Step:
     return Step(f"corpora/{name}", "import", (name,), data.model_dump(mode="json"), (), foreign)
 
 
+def _leakage(recipe: Recipe) -> Step:
+    config = {"policy": recipe.leakage, "seed": recipe.seed, **_dump(recipe.evaluate, "data")}
+    config["train"] = [source.model_dump(mode="json") for stage in recipe.stages for source in stage.data]
+    return Step("leakage", "leakage", (), config, tuple(f"corpora/{name}" for name in rooms.used(recipe)))
+
+
 def _train(recipe: Recipe, place: int) -> Step:
     stage = recipe.stages[place]
     settings = stage.model_dump(mode="json", exclude={"name", "checkpoint_every_s"})
     config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "stage": settings}
-    return Step(
-        stage.name, "train", (stage.name,), config, (*_arm_reads(stage.start), *_corpora(stage.data)), _model(recipe)
-    )
+    # of the leakage step only what it leaves out: asking other questions need not mean training again
+    foreign = _model(recipe) | {"leakage": recipe.out / "leakage" / "dropped.parquet"}
+    return Step(stage.name, "train", (stage.name,), config, (*_arm_reads(stage.start), *_corpora(stage.data)), foreign)
 
 
 def _predict(recipe: Recipe, arm: str, control: str) -> Step:

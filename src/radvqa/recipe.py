@@ -35,7 +35,7 @@ from radvqa.recipe_sections import (
 )
 from radvqa.tree import one_of
 
-RESERVED = ("base", "corpora", "predictions", "scores", "saliency", "trust", "report")
+RESERVED = ("base", "corpora", "leakage", "predictions", "scores", "saliency", "trust", "report")
 """Names in a run folder that no stage may take."""
 STUDY = ("arms",)
 """Keys of a recipe that make it a study of several runs; see ablation/study.py."""
@@ -54,6 +54,9 @@ class Recipe(Part):
     """How a question is worded: paligemma: `answer en {question}`, as the mix checkpoints expect; plain: as it is."""
     data: Annotated[dict[Name, Data], Field(min_length=1)]
     """The corpora, by name."""
+    leakage: Literal["refuse", "drop", "report"] = "refuse"
+    """When a picture, an image id or a subject is both learned and asked about: refuse: stop before anything is trained;
+    drop: leave those training questions out; report: train on them and say so."""
     adapt: Adapt = Adapt()
     """What is adapted, in every stage that does not say otherwise."""
     stages: tuple[Stage, ...] = ()

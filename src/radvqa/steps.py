@@ -117,7 +117,7 @@ def learned(task: Task) -> Learned:
     import polars as pl
 
     stage, key = task.stage, f"stages.{task.stage.name}.data"
-    found = [samples_of(task.run, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
+    found = [_unleaked(task, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
     index = _index_map(stage, [len(samples) for _, samples in found], task.recipe.seed)
     if not len(index):
         raise InputError("the mixture is empty", key=key, fix="raise the shares or add a source")
@@ -151,6 +151,18 @@ def _index_map(stage: Stage, sizes: Sequence[int], seed: int) -> Any:
     total = stage.steps * per_step if stage.steps else round((stage.epochs or 1) * one_pass)
     place = [source.corpus for source in stage.data].index(stage.anneal.corpus)
     return mix.annealed(parts, seed, total=total, source=place, start=stage.anneal.start, share=stage.anneal.share)
+
+
+def _unleaked(task: Task, source: Source, key: str) -> tuple[Corpus, list[Sample]]:
+    """A source's samples without those that the leakage step left out."""
+    from radvqa.curate.guard import without_leaks
+
+    corpus, samples = samples_of(task.run, source, key)
+    kept = without_leaks(corpus, samples, task.run / "leakage")
+    if not kept:
+        found = f"all {len(samples):,} questions share something with what is asked (leakage: drop)"
+        raise InputError(found, key=key, fix="learn from other questions, or ask others")
+    return corpus, kept
 
 
 def watched(task: Task) -> list[tuple[Corpus, list[Sample]]]:
@@ -212,8 +224,23 @@ def _curated(corpus: Corpus, task: Task, settings: Curate) -> str:
     return said
 
 
+def leakage_step(task: Task) -> str:
+    """What the stages are to learn against what the arms are asked."""
+    from radvqa.curate.guard import guard
+
+    asked = evaluated(task)
+    sources = [(stage.name, i, source) for stage in task.recipe.stages for i, source in enumerate(stage.data)]
+    samples: dict[str, dict[str, Sample]] = {}
+    for name, i, source in sources:
+        found = samples_of(task.run, source, f"stages.{name}.data.{i}")[1]
+        samples.setdefault(source.corpus, {}).update((sample.id, sample) for sample in found)
+    taught = [(corpus_of(task.run, name), list(some.values())) for name, some in samples.items()]
+    return guard(taught, asked, task.recipe.leakage, task.folder)
+
+
 def train_step(task: Task) -> str:
     """One stage of training, from the base or from an earlier stage's adapter."""
+    from radvqa.licences import read_terms, terms_of, write_terms
     from radvqa.train import train_stage
 
     loaded.cache_clear()
@@ -244,6 +271,10 @@ def train_step(task: Task) -> str:
         progress=progress,
     )
     (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    inherited = read_terms(adapter_of(task.run, stage.start) or task.run)
+    terms = terms_of([corpus.card for corpus, samples in mixed.sources if samples], inherited)
+    write_terms(task.folder, terms)
+    write_terms(task.folder / "adapter", terms)
     final = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary["final"].items())
     unwatched = "" if validation else "; no validation questions to watch"
     long = f"; {summary['too_long']:,} too long, left out" if summary["too_long"] else ""
@@ -421,6 +452,7 @@ def report_step(task: Task) -> str:
 
 STEPS: dict[str, Callable[[Task], str]] = {
     "import": import_step,
+    "leakage": leakage_step,
     "train": train_step,
     "predict": predict_step,
     "score": score_step,

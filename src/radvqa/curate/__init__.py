@@ -7,6 +7,6 @@ In: corpus folders. Out: tables of pairs, contact sheets of them, and training q
 """
 
 from radvqa.curate.duplicates import duplicates
-from radvqa.curate.leakage import apply_policy, leakage
+from radvqa.curate.leakage import enforce, leakage
 
-__all__ = ["apply_policy", "duplicates", "leakage"]
+__all__ = ["duplicates", "enforce", "leakage"]

@@ -22,15 +22,6 @@ from scipy import ndimage
 
 THUMB_PX = 64
 VIEW_PX = 32
-RADIUS_BITS = 36
-"""Candidates differ in at most this many of 128 bits ..."""
-FIRST_BITS = 16
-"""... and in at most this many of the 64 bits of the grey hash, which is compared first."""
-BLOCK = 1 << 16
-"""Hashes compared at once: three arrays of this length stay within a core's cache."""
-CHUNK = 2048
-"""Left pictures whose candidates are held at once."""
-
 Bits = NDArray[np.uint64]
 
 

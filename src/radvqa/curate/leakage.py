@@ -14,14 +14,14 @@ In: two corpora, or the training and the test questions of a run. Out: a table o
     detail          the id or the subject, how much of either picture the other shows, or the two texts
 
     print(summary(leakage(Corpus("corpora/vqa_rad"), Corpus("corpora/medpix"), use_ids=False)))
-    train, pairs = apply_policy([(corpus, train)], [(corpus, test)], "drop")
+    pairs, dropped = enforce([(corpus, train)], [(corpus, test)], "drop")
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -58,27 +58,25 @@ def leakage(
     a: Corpus,
     b: Corpus,
     *,
-    splits: tuple[str | None, str | None] = (None, None),
+    where: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     use_ids: bool = True,
     pictures: bool = True,
     texts: bool = True,
 ) -> pl.DataFrame:
-    """What the questions of `a` in split `splits[0]` share with those of `b` in split `splits[1]` (None: all splits).
+    """What the questions of `a` share with those of `b`.
 
+    `where` keeps on either side the questions whose fields have these values, e.g. ({"split": "test"}, {}).
     `use_ids=False` leaves out image ids and subjects, `pictures=False` the comparison of pixels that are not equal,
-    `texts=False` captions and texts. Within one corpus give two different splits; for doubles inside a split, see
-    `radvqa.curate.duplicates`.
+    `texts=False` captions and texts. Within one corpus give two values that exclude each other; for doubles inside a
+    split, see `radvqa.curate.duplicates`.
     """
-    if a.folder.resolve() == b.folder.resolve() and (splits[0] == splits[1] or None in splits):
-        fix = "give two different splits of it, or two corpora"
-        raise InputError("a corpus compared with itself", file=a.folder, key="splits", fix=fix)
-    left, right = (
-        [(corpus, list(corpus.samples(**({"split": split} if split else {}))))]
-        for corpus, split in ((a, splits[0]), (b, splits[1]))
-    )
-    for side, split in ((left, splits[0]), (right, splits[1])):
+    left, right = ([(corpus, list(corpus.samples(**some)))] for corpus, some in ((a, where[0]), (b, where[1])))
+    for side, some in ((left, where[0]), (right, where[1])):
         if not side[0][1]:
-            raise InputError(f"no questions in split {split!r}", file=side[0][0].folder, key="splits")
+            raise InputError(f"no questions with {dict(some)}", file=side[0][0].folder, key="where")
+    if a.folder.resolve() == b.folder.resolve() and {s.id for s in left[0][1]} & {s.id for s in right[0][1]}:
+        fix = "give two different splits of it, or two corpora"
+        raise InputError("questions compared with themselves", file=a.folder, key="where", fix=fix)
     return table(shared(left, right, use_ids=use_ids, pictures=pictures, texts=texts))
 
 
@@ -118,25 +116,27 @@ def table(pairs: Sequence[Pair]) -> pl.DataFrame:
     return frame.sort(pl.col("reason").cast(pl.Enum(REASONS)), -pl.col("score"), "left_sample", "right_sample")
 
 
-def apply_policy(
-    train: Side, test: Side, policy: Policy, *, reasons: Sequence[str] = LEAKS, use_ids: bool = True
-) -> tuple[list[tuple[Corpus, list[Sample]]], pl.DataFrame]:
-    """The training questions a run may use, and the pairs that were found.
+def enforce(train: Side, test: Side, policy: Policy) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The pairs that training and test questions share, and the training questions (corpus, id, reason) a run drops.
 
-    "drop" leaves out every training question that shares something for one of `reasons` with a test question, "report"
-    leaves all in, "refuse" raises InputError if there is any.
+    "drop" drops every training question that shares something for one of LEAKS with a test question, "report" none,
+    "refuse" raises InputError if there is any.
     """
-    if policy not in ("drop", "report", "refuse"):
-        raise InputError(f"unknown policy {policy!r}", key="leakage", fix="use drop, report or refuse")
-    texts = policy == "report" or bool({"caption", "text"} & set(reasons))
-    pairs = shared(train, test, use_ids=use_ids, texts=texts)
-    frame = table(pairs)
-    leaks = [pair for pair in pairs if pair.reason in reasons]
+    pairs = shared(train, test)
+    leaks = [pair for pair in pairs if pair.reason in LEAKS]
     if policy == "refuse" and leaks:
-        fix = "leave them out with leakage: drop, or train on them knowingly with leakage: report"
-        raise InputError(f"train and test share {summary(table(leaks))}", key="leakage", fix=fix)
-    leaking = {id(sample) for pair in leaks for sample in pair.left} if policy == "drop" else set()
-    return [(corpus, [s for s in samples if id(s) not in leaking]) for corpus, samples in train], frame
+        fix = "leave them out of training (leakage: drop), or train on them knowingly (leakage: report); to see them: "
+        fix += "radvqa leakage CORPUS CORPUS --where-a split=train --where-b split=test"
+        raise InputError(f"training and test questions share {summary(table(leaks))}", key="leakage", fix=fix)
+    leaking: dict[int, str] = {}
+    for pair in leaks if policy == "drop" else ():
+        for sample in pair.left:
+            leaking.setdefault(id(sample), pair.reason)
+    rows = [
+        (corpus.folder.name, s.id, leaking[id(s)]) for corpus, samples in train for s in samples if id(s) in leaking
+    ]
+    schema = {"corpus": pl.String, "id": pl.String, "reason": pl.String}
+    return table(pairs), pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def summary(pairs: pl.DataFrame) -> str:

@@ -19,6 +19,7 @@ have moved, if by half a pixel. That tells a bad copy from a neighbour where the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,7 @@ def _step(jacobian: Floats, wanted: Floats, grey: Floats) -> Floats:
     return (gain * solved[:, 0] - solved[:, 1]).reshape(2, 3)
 
 
+@cache
 def _places(side: int) -> tuple[Floats, Floats]:
     """Where the pixel centres lie, in shares."""
     centres = (np.arange(side) + 0.5) / side

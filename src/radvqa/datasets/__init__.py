@@ -138,7 +138,7 @@ def _survey(rows: Iterable[Row], check_pictures: bool) -> int | None:
     if missing:
         listed = "".join(f"\n  {picture} (first asked for by {sample})" for sample, picture in missing)
         more = f"\n  and {num_missing - len(missing)} more" if num_missing > len(missing) else ""
-        allow = "allow missing images, and their questions are left out and counted"
+        allow = "with --allow-missing their questions are left out and counted, with --no-pictures no image is needed"
         raise InputError(f"{num_missing} of {len(seen)} images are missing; {allow}:{listed}{more}")
     if not ids:
         raise InputError("no questions were found", fix="check the path and the options")
@@ -162,7 +162,10 @@ def _write(writer: CorpusWriter, rows: Iterable[Row], allow_missing: bool, pictu
         num_written += 1
     if num_written == 0:
         dropped = ", ".join(f"{reason}: {number}" for reason, number in writer.dropped.items())
-        raise InputError(f"no question is left ({dropped})", fix="check the path and the options")
+        raise InputError(
+            f"no question is left ({dropped})",
+            fix="check the path and the options; --no-pictures takes the questions alone",
+        )
 
 
 def _hashes(files: set[Path], source: Path | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,31 @@ def data_card(name: str, corpus: Corpus, *, num_pictures: int) -> DataCard:
         dropped=tuple((card.get("dropped") or {}).items()),
         tiles=tuple(_tile(corpus, row) for row in varied(_table(corpus), num_pictures)),
     )
+
+
+SHARED = {
+    "pixels": "the same picture",
+    "picture": "the same picture at another size, crop or contrast",
+    "id": "the same image id",
+    "subject": "the same patient or case",
+    "caption": "nearly the same caption",
+    "text": "nearly the same question and answer",
+}
+
+
+def leakage_sentence(found: Mapping[str, Any] | None) -> str | None:
+    """What training and test questions share; None where they were not compared."""
+    if not found:
+        return None
+    pairs, dropped = found.get("pairs") or {}, sum((found.get("dropped") or {}).values())
+    compared = (
+        f"{found['train_questions']:,} training questions were compared with {found['test_questions']:,} test questions"
+    )
+    if not pairs:
+        return f"{compared}: they share no picture, image id, patient or text."
+    shares = ", ".join(f"{SHARED.get(reason, reason)} ({number:,})" for reason, number in pairs.items())
+    fate = f"{dropped:,} training questions were left out for it" if dropped else "all were trained on"
+    return f"{compared}. Pairs that share {shares}; {fate}."
 
 
 def _table(corpus: Corpus) -> pl.DataFrame:

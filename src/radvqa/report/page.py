@@ -17,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from radvqa.licences import restriction, terms_of
 from radvqa.report import words
-from radvqa.report.card import data_card
+from radvqa.report.card import data_card, leakage_sentence
 from radvqa.report.charts import tone
 from radvqa.report.curves import stage_curves
 from radvqa.report.evidence import comparisons, forest_of, overview, score_table, slice_tables, strips_of
@@ -85,6 +86,8 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "scores": scores,
         "model": model_name(run.recipe),
         "head": headline(run, scores),
+        "restriction": restriction(terms_of(corpus.card for corpus in run.corpora.values())),
+        "leakage": leakage_sentence(run.leakage),
         "cards": [data_card(name, corpus, num_pictures=num_pictures) for name, corpus in run.corpora.items()],
         "curves": [stage_curves(name, log, tone=tones.get(name, 1)) for name, log in _by_stage(run, stages)],
         "untrained": [words.arm_name(stage["name"]) for stage in stages if run.logs and stage["name"] not in run.logs],

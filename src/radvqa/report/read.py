@@ -59,6 +59,8 @@ class Run:
     ranking: Mapping[str, Any] | None
     """Of the saliency methods."""
     trust: Mapping[str, Any] | None
+    leakage: Mapping[str, Any] | None
+    """leakage.json: what training and test questions share and what was done about it."""
     steps: tuple[Step, ...]
 
     @property
@@ -85,6 +87,7 @@ def read_run(folder: str | Path) -> Run:
         saliency=_read_json(folder / "saliency" / "index.json"),
         ranking=_read_json(folder / "saliency" / "ranking.json"),
         trust=_read_json(folder / "trust" / "trust.json"),
+        leakage=_read_json(folder / "leakage" / "leakage.json"),
         steps=_read_steps(folder),
     )
 
