@@ -46,16 +46,16 @@ def corpus(folder: Path, rows: list[tuple[dict, Image.Image | None]], name: str 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_a_candidate_and_the_same(change, tmp_path):
-    seeds = range(1, 4)
+    seeds = (1, 2)
     rows = [({}, scene(seed)) for seed in seeds] + [({}, change(scene(seed))) for seed in seeds]
     pictures = corpus(tmp_path / "c", rows)
     keys = [sample.image for sample in pictures.samples()]
     found = {frozenset(row[:2]) for row in duplicates(pictures).rows()}
-    assert found == {frozenset(pair) for pair in zip(keys[:3], keys[3:])}
+    assert found == {frozenset(pair) for pair in zip(keys[:2], keys[2:])}
 
 
 def test_different_pictures_are_not_the_same():
-    pictures = [grey(scene(seed)) for seed in range(6)]
+    pictures = [grey(scene(seed)) for seed in range(4)]
     scores = [same_picture(a, b).score for i, a in enumerate(pictures) for b in pictures[:i]]
     assert max(scores) < SAME - 0.2
 
@@ -137,7 +137,7 @@ def test_near_texts_are_those_of_a_naive_loop():
         for i, a in enumerate(texts)
         for j, b in enumerate(changed)
     ]
-    assert near_texts(texts, changed) == pytest.approx([pair for pair in naive if pair[2] >= 0.8])
+    assert near_texts(texts, changed) == [pair for pair in naive if pair[2] >= 0.8]
     assert len(near_texts(texts, changed)) == 15
 
 
@@ -236,7 +236,7 @@ def test_a_run_refuses_drops_or_reports(tmp_path):
     with pytest.raises(InputError, match="leakage: training and test questions share 6 by pixels, 6 by subject"):
         walk(file, *overlap)
     assert not (tmp_path / "run" / "leakage").exists() and not (tmp_path / "run" / "stage1").exists()
-    with pytest.raises(InputError, match="all 6 questions share something"):
+    with pytest.raises(InputError, match="all 12 questions share something"):
         walk(file, *overlap, "leakage=drop")
     run = walk(file, *overlap, "leakage=report")
     assert json.loads((run / "leakage" / "leakage.json").read_text())["pairs"] == {"pixels": 6, "subject": 6}

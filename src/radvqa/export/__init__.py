@@ -44,7 +44,7 @@ KEPT: dict[str, tuple[str, ...]] = {
 }
 
 
-def export(corpus: Corpus, out: str | Path, form: Form) -> dict[str, Any]:
+def export(corpus: Corpus, out: str | Path, form: Form | str) -> dict[str, Any]:
     """Write the corpus into the new folder `out`; what was written: form, questions, left_out (by reason), folder.
 
     Raises InputError for an unknown form or a folder that is there already.
