@@ -189,6 +189,13 @@ def test_a_subject_counts_within_its_data_set_only(two, tmp_path):
     assert leakage(a, c)["reason"].to_list() == ["subject"]
 
 
+def test_phantoms_are_compared_by_pixels_only(tmp_path):
+    drawn = {"source": "phantom"}
+    a = corpus(tmp_path / "a", [(drawn, scene(1)), (drawn, scene(2))], "a")
+    b = corpus(tmp_path / "b", [(drawn, scene(1)), (drawn, halved(scene(2)))], "b")
+    assert leakage(a, b)["reason"].to_list() == ["pixels"]
+
+
 def test_a_corpus_with_itself_needs_filters_that_exclude_each_other(two):
     a, _ = two
     with pytest.raises(InputError, match="compared with themselves"):
