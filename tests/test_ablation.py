@@ -88,14 +88,17 @@ def test_what_arms_have_in_common_is_done_once(study):
     assert [name for name in done if name.startswith("full/")] == [
         f"full/{name}"
         for name in (
-            *("corpora/toy", "stage1", "stage2"),
+            *("corpora/toy", "leakage", "stage1", "stage2"),
             *(f"predictions/{arm}-{control}" for arm in ("base", "stage1", "stage2") for control in ("none", "blank")),
             *("scores", "saliency", "report"),
         )
     ]
     assert [name for name in done if name.startswith("no-stage1/")] == [
         f"no-stage1/{name}"
-        for name in ("stage2", "predictions/stage2-none", "predictions/stage2-blank", "scores", "saliency", "report")
+        for name in (
+            *("leakage", "stage2", "predictions/stage2-none", "predictions/stage2-blank"),
+            *("scores", "saliency", "report"),
+        )
     ]
     assert "no-replay/stage1" not in done and "no-replay/stage2" in done
     assert [name for name in done if name.startswith("again/")] == ["again/report"]
@@ -133,7 +136,10 @@ def test_the_study_is_written_down_and_read_back(study):
 
 def test_until_and_redo_reach_every_arm(study):
     done = walk(study, until="train")
-    assert done == ["full/corpora/toy", "full/stage1", "full/stage2", "no-stage1/stage2", "no-replay/stage2"]
+    assert done == [
+        *("full/corpora/toy", "full/leakage", "full/stage1", "full/stage2"),
+        *("no-stage1/leakage", "no-stage1/stage2", "no-replay/leakage", "no-replay/stage2"),
+    ]
     assert not (study.out / "table").exists()
     walk(study)
     assert walk(study, redo=["stage1"]) == ["full/stage1", "no-replay/stage1", "again/stage1"]

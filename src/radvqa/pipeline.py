@@ -87,7 +87,8 @@ def _import(recipe: Recipe, name: str) -> Step:
 
 def _leakage(recipe: Recipe) -> Step:
     config = {"policy": recipe.leakage, "seed": recipe.seed, **_dump(recipe.evaluate, "data")}
-    config["train"] = [source.model_dump(mode="json") for stage in recipe.stages for source in stage.data]
+    learned = [s.model_dump(mode="json", include={"corpus", "split", "where"}) for o in recipe.stages for s in o.data]
+    config["train"] = sorted({json.dumps(source, sort_keys=True) for source in learned})
     return Step("leakage", "leakage", (), config, tuple(f"corpora/{name}" for name in rooms.used(recipe)))
 
 
