@@ -195,7 +195,9 @@ arms: {{full: [], rank-4: [adapt.rank=4]}}
     said = CliRunner().invoke(app, ["run", str(tmp_path / "recipe.yaml")])
     assert said.exit_code == 0, said.output
     out = tmp_path / "real"
-    assert said.output.count("the same as") == 3  # the corpus, and the base model's answers to two controls
+    assert (
+        said.output.count("the same as") == 4
+    )  # the corpus, its leakage, and the base model's answers to two controls
     assert {path.name for path in (out / "table").iterdir()} >= {"table.md", "table.tex", "table.html", "table.csv"}
     table = json.loads((out / "table" / "table.json").read_text())
     assert table["rows"] == ["base model", "full", "rank-4"] and table["reference"] == "full"

@@ -115,7 +115,10 @@ def test_ctrl_c_ends_with_130_and_nothing_under_a_final_name(tmp_path):
         "def train(task):\n    print('training', flush=True)\n    time.sleep(60)\n"
         "steps.STEPS.update({**STAND_INS, 'train': train})\nsys.argv = ['radvqa', 'run', sys.argv[1]]\ncli.main()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+    }
     with subprocess.Popen(
         [sys.executable, "-c", code, str(file)],
         stdout=subprocess.PIPE,
