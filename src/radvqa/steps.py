@@ -271,7 +271,7 @@ def train_step(task: Task) -> str:
         progress=progress,
     )
     (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    inherited = read_terms(adapter_of(task.run, stage.start) or task.run)
+    inherited = read_terms(adapter_of(task.run, mixed.stage.start) or task.run)
     terms = terms_of([corpus.card for corpus, samples in mixed.sources if samples], inherited)
     write_terms(task.folder, terms)
     write_terms(task.folder / "adapter", terms)
