@@ -27,6 +27,7 @@ ROOMS = (
     "tables",
     "scaling",
     "bench",
+    "app",
 )
 """Files of commands/, in the order in which --help lists their verbs."""
 for room in ROOMS:

@@ -216,6 +216,14 @@ class ReviewStore:
             wanted = connection.execute(sa.select(_SLOTS.c.sample).where(_SLOTS.c.corpus == corpus)).scalars().all()
         return {"questions": len(set(wanted)), "wanted": len(wanted), "given": len(given)}
 
+    def num_judged(self, corpus: str, reviewer: str) -> int:
+        """How many questions a reviewer has said something of."""
+        asked = sa.select(sa.func.count(sa.distinct(_VERDICTS.c.sample)))
+        with self._engine.connect() as connection:
+            return int(
+                connection.scalar(asked.where(_VERDICTS.c.corpus == corpus, _VERDICTS.c.reviewer == reviewer)) or 0
+            )
+
     def _claim(self, corpus: str, reviewer: str, sample: str | None = None) -> str | None:
         """Take an open place in the queue by compare and swap: what was seen must still be so when it is written."""
         slots, now = _SLOTS.c, self._now()

@@ -1,0 +1,1 @@
+"""Migrations of the app's tables, applied by `open_database`; a change of database.py needs a new file in versions/."""
