@@ -19,7 +19,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from random import randrange
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +46,8 @@ REASONS = (
 """Why a pair is rejected."""
 LEASE_S = 600
 """Seconds for which a question handed out is kept for its reviewer."""
+DONE = "done"
+"""Stands in `until` of a place whose holder has judged; greater than every time, so it never runs out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ _VERDICTS = sa.Table(
     sa.Column("seconds", sa.Float),
     sa.Column("at", sa.String(32), nullable=False),
     sa.Index("verdicts_of", "corpus", "sample", "reviewer"),
+    sa.Index("verdicts_by", "corpus", "reviewer", "at"),
 )
 _SLOTS = sa.Table(
     "slots",
@@ -126,7 +131,8 @@ _SLOTS = sa.Table(
     sa.Column("stratum", sa.Text, nullable=False),
     sa.Column("holder", sa.Text),
     sa.Column("until", sa.String(32)),
-    sa.Index("slots_in_order", "corpus", "place", "slot"),
+    sa.Index("slots_in_order", "corpus", "holder", "place", "slot"),
+    sa.Index("slots_until", "corpus", "until"),
 )
 
 
@@ -139,7 +145,9 @@ class ReviewStore:
         url = self.where if "://" in self.where else f"sqlite:///{Path(self.where).resolve()}"
         shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in self.where else self.where
         try:
-            self._engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")  # every write is one statement
+            self._engine = sa.create_engine(
+                url, isolation_level="AUTOCOMMIT", pool_size=20, max_overflow=30
+            )  # every write is one statement
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _set_up_sqlite)
             _META.create_all(self._engine)
@@ -162,7 +170,11 @@ class ReviewStore:
         self._claim(verdict.corpus, verdict.reviewer, verdict.sample)
         with self._engine.connect() as connection:
             written = self._insert(_VERDICTS, [asdict(stamped)]).returning(_VERDICTS.c.id)
-            if connection.execute(written).first() is not None:
+            new = connection.execute(written).first() is not None
+            held = [_SLOTS.c.corpus == verdict.corpus, _SLOTS.c.sample == verdict.sample]
+            held += [_SLOTS.c.holder == verdict.reviewer, _SLOTS.c.until != DONE]
+            connection.execute(sa.update(_SLOTS).where(*held).values(until=DONE))
+            if new:
                 return True
             row = connection.execute(sa.select(_VERDICTS).where(_VERDICTS.c.id == verdict.id)).mappings().one()
         if replace(Verdict(**row), at=verdict.at) != verdict:
@@ -210,11 +222,31 @@ class ReviewStore:
             return [Drawn(**row) for row in connection.execute(asked.order_by(_SLOTS.c.place)).mappings()]
 
     def progress(self, corpus: str) -> dict[str, int]:
-        """Questions in the queue, reviews wanted of them and given, and reviews of questions by each reviewer."""
-        given = {(v.sample, v.reviewer) for v in self.verdicts(corpus)}
+        """Questions in the queue, reviews wanted of them, and reviews given, of these and of other questions."""
+        slots, said = _SLOTS.c, _VERDICTS.c
+        pairs = sa.select(said.sample, said.reviewer).where(said.corpus == corpus).distinct().subquery()
+        numbers = {
+            "questions": self._number(corpus),
+            "wanted": sa.select(sa.func.count()).select_from(_SLOTS).where(slots.corpus == corpus),
+            "given": sa.select(sa.func.count()).select_from(pairs),
+        }
         with self._engine.connect() as connection:
-            wanted = connection.execute(sa.select(_SLOTS.c.sample).where(_SLOTS.c.corpus == corpus)).scalars().all()
-        return {"questions": len(set(wanted)), "wanted": len(wanted), "given": len(given)}
+            return {name: int(connection.scalar(asked) or 0) for name, asked in numbers.items()}
+
+    def recent(self, corpus: str, reviewer: str, number: int) -> list[str]:
+        """The questions a reviewer judged last, oldest first."""
+        asked = sa.select(_VERDICTS.c.sample).where(_VERDICTS.c.corpus == corpus, _VERDICTS.c.reviewer == reviewer)
+        with self._engine.connect() as connection:
+            found = connection.execute(asked.order_by(_VERDICTS.c.at.desc(), _VERDICTS.c.id.desc()).limit(number))
+            return list(found.scalars())[::-1]
+
+    def last(self, corpus: str, reviewer: str, sample: str) -> Verdict | None:
+        """What a reviewer last said of a question."""
+        said = _VERDICTS.c
+        asked = sa.select(_VERDICTS).where(said.corpus == corpus, said.sample == sample, said.reviewer == reviewer)
+        with self._engine.connect() as connection:
+            row = connection.execute(asked.order_by(said.at.desc(), said.id.desc()).limit(1)).mappings().first()
+        return None if row is None else Verdict(**row)
 
     def num_judged(self, corpus: str, reviewer: str) -> int:
         """How many questions a reviewer has said something of."""
@@ -226,37 +258,44 @@ class ReviewStore:
 
     def _claim(self, corpus: str, reviewer: str, sample: str | None = None) -> str | None:
         """Take an open place in the queue by compare and swap: what was seen must still be so when it is written."""
-        slots, now = _SLOTS.c, self._now()
-        until = (now + timedelta(seconds=LEASE_S)).isoformat()
-        while True:
+        slots = _SLOTS.c
+        for attempt in count():
+            now = self._now()
             with self._engine.connect() as connection:
-                found = connection.execute(self._open(corpus, reviewer, sample, now.isoformat())).mappings().first()
+                found = self._open(connection, corpus, reviewer, now.isoformat(), sample, skip=attempt)
                 if found is None:
                     return None
                 same = [slots[name] == found[name] for name in ("corpus", "sample", "slot")]
                 same += [slots[name].is_not_distinct_from(found[name]) for name in ("holder", "until")]
-                taken = sa.update(_SLOTS).where(*same).values(holder=reviewer, until=until)
-                if connection.execute(taken).rowcount == 1:
+                until = (now + timedelta(seconds=LEASE_S)).isoformat()
+                taken = sa.update(_SLOTS).where(*same).values(holder=reviewer, until=until).returning(slots.sample)
+                if connection.execute(taken).first() is not None:
                     return str(found["sample"])
+        return None
 
-    def _open(self, corpus: str, reviewer: str, sample: str | None, now: str) -> sa.Select[Any]:
-        """Places this reviewer may take: their own first, then free ones, of questions they have not judged."""
+    def _open(
+        self, connection: sa.Connection, corpus: str, reviewer: str, now: str, sample: str | None, skip: int
+    ) -> Mapping[str, Any] | None:
+        """A place this reviewer may take: their own first, then a free one, then one whose lease ran out, of questions
+        they have not judged. Each look follows an index. Reviewers who lost a race spread out over the next places."""
         slots, said, other = _SLOTS.c, _VERDICTS.alias(), _SLOTS.alias()
         judged = sa.exists().where(said.c.corpus == slots.corpus, said.c.sample == slots.sample)
         mine = sa.exists().where(
             other.c.corpus == slots.corpus, other.c.sample == slots.sample, other.c.holder == reviewer,
             other.c.slot != slots.slot,
         )  # fmt: skip
-        free = sa.or_(
-            slots.holder.is_(None),
-            slots.holder == reviewer,
-            sa.and_(slots.until < now, ~judged.where(said.c.reviewer == slots.holder)),
-        )
-        asked = sa.select(_SLOTS).where(slots.corpus == corpus, free, ~judged.where(said.c.reviewer == reviewer), ~mine)
-        if sample is not None:
-            asked = asked.where(slots.sample == sample)
-        own_first = sa.case((slots.holder == reviewer, 0), else_=1)
-        return asked.order_by(own_first, slots.place, slots.slot).limit(1)
+        asked = sa.select(_SLOTS).where(slots.corpus == corpus, ~judged.where(said.c.reviewer == reviewer))
+        asked = asked if sample is None else asked.where(slots.sample == sample)
+        free = asked.where(slots.holder.is_(None), ~mine).order_by(slots.place, slots.slot)
+        over = asked.where(slots.until < now, ~mine, ~judged.where(said.c.reviewer == slots.holder))
+        looks = [
+            asked.where(slots.holder == reviewer, slots.until < DONE).order_by(slots.place, slots.slot),
+            *([free.offset(randrange(8 * skip))] if skip and sample is None else []),
+            free,
+            over.order_by(slots.place, slots.slot),
+        ]
+        found = (connection.execute(look.limit(1)).mappings().first() for look in looks)
+        return next((dict(row) for row in found if row is not None), None)
 
     def _number(self, corpus: str) -> sa.Select[Any]:
         return sa.select(sa.func.count(sa.distinct(_SLOTS.c.sample))).where(_SLOTS.c.corpus == corpus)
@@ -267,6 +306,6 @@ class ReviewStore:
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    """Readers and one writer at once (WAL); a second writer waits its turn."""
-    for setting in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL"):
+    """Readers and one writer at once (WAL), a second writer waits its turn; what was written outlives a power cut."""
+    for setting in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {setting}")

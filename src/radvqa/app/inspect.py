@@ -5,6 +5,7 @@ In: a run's saliency folder, or an answer the model gave just now. Out: a page, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +18,14 @@ from radvqa.app.door import Reader
 from radvqa.app.library import RunShelf
 from radvqa.app.pack import pack
 from radvqa.app.pages import page
+from radvqa.report import words
 
 router = APIRouter(tags=["inspect"])
 ASKED = "asked"
 """Stands for a run in addresses: the answers to questions asked here."""
 KEEP = {"cache-control": "private, max-age=3600"}
+VERDICTS = {"not": "not faithful", "partly": "partly faithful"}
+"""The verdicts of a ranking that need more words."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,8 @@ def _rail(request: Request, person: Reader) -> list[dict[str, Any]]:
     for run in request.app.state.library.runs.values():
         for number, item in enumerate(run.items):
             shelf = request.app.state.library.shelf_of(run.name, item.get("corpus"), item.get("image") or "")
-            thumb = f"/thumb/{shelf.name}/{item['image']}" if shelf is not None else None
-            found.append(_entry(f"{run.name}/{number}", run.title, item, thumb))
+            small = f"/thumb/{shelf.name}/{item['image']}" if shelf is not None else None
+            found.append(_entry(f"{run.name}/{number}", run.title, item, small))
     return found
 
 
@@ -156,16 +160,19 @@ def _entry(name: str, run: str, item: dict[str, Any], thumb: str | None) -> dict
 
 
 def _faithfulness(shelf: RunShelf, item: dict[str, Any]) -> dict[str, str]:
-    """What is known of each method: measured over the run, and for this answer the share of its map in the true mask."""
-    found = {}
-    for name in item["maps"]:
-        said = []
-        for measure in shelf.ranking.get(name, {}).get("measures", []):
-            if measure["measure"] in ("deletion", "insertion") and measure.get("value") is not None:
-                fill = f" ({measure['fill']})" if measure.get("fill") else ""
-                said.append(f"{measure['measure']}{fill} {measure['value']:.2f}")
-        mass, chance = (item.get("mass_in_mask") or {}).get(name), item.get("mask_share")
-        if mass is not None and chance:
-            said.append(f"{mass:.0%} in the true mask, chance {chance:.0%}")
-        found[name] = " · ".join(said[:3]) or "not measured"
-    return found
+    """What is known of each method: its verdict and deletion over the run's answers, and for this one the true mask."""
+    ranking = shelf.ranking
+    return {name: " · ".join(_measured(ranking.get(name), item, name)) or "not measured" for name in item["maps"]}
+
+
+def _measured(row: Mapping[str, Any] | None, item: dict[str, Any], name: str) -> list[str]:
+    said = []
+    if row is not None:
+        said.append(VERDICTS.get(row.get("verdict", ""), str(row.get("verdict", ""))))
+        first = next((m for m in row["measures"] if m["measure"] == "deletion" and m.get("value") is not None), None)
+        if first is not None:
+            said.append(f"deletion {words.interval(first['value'], first['low'], first['high'])}, n {first['n']}")
+    mass, chance = (item.get("mass_in_mask") or {}).get(name), item.get("mask_share")
+    if mass is not None and chance:
+        said.append(f"here {words.percent(mass)} in the true mask, chance {words.percent(chance)}")
+    return [text for text in said if text]

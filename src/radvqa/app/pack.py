@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
         record = json.loads(path.with_suffix(".json").read_text())
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"maps that cannot be read ({type(error).__name__})", file=path) from error
     if arrays.get("values", np.empty(0)).ndim != 3:
         raise InputError("no maps [tokens, rows, columns] in it", file=path, key="values")

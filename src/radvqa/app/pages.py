@@ -31,9 +31,10 @@ ROOMS = (
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
     """The page; a browser without a cookie gets one, so that its forms have a token."""
-    token = token_of(request)
+    known = token_of(request)
+    token = known or fresh_token()
     person = getattr(request.state, "person", None) or who(request)
-    csrf = csrf_of(token or (token := fresh_token()))
+    csrf = csrf_of(token)
     shown = {
         "csrf": csrf,
         "token": lambda: Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
@@ -44,7 +45,7 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> HTM
         "can_ask": request.app.state.asker is not None,
     }
     response = HTMLResponse(_environment().get_template(template).render(**shown, **values), code)
-    if token != token_of(request):
+    if token != known:
         set_cookie(response, request, token)
     return response
 

@@ -123,7 +123,7 @@ def save(request: Request, person: Reviewer, found: Numbered, said: Rated) -> di
     rating_set, shown = found
     if said.place >= len(shown) or sorted(r.slot for r in said.ratings) != list(range(len(shown[said.place]))):
         raise InputError("every answer to the question has to be rated", key="ratings")
-    rows = []
+    rows: list[Rating] = []
     for one in said.ratings:
         answer = shown[said.place][one.slot]
         about = one.model_dump(exclude={"key", "slot"})

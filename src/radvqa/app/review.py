@@ -6,6 +6,8 @@ follows from verdicts: curate/review.py; here are the pages and what their scrip
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -97,8 +99,7 @@ def item(request: Request, person: Reviewer, found: Named, place: int) -> dict[s
     row = found.at(place)
     if row is None:
         raise HTTPException(404, "no such question")
-    said = [v for v in request.app.state.reviews.verdicts(found.key, reviewer=person.name) if v.sample == row["id"]]
-    return _shown(found, row, said[-1] if said else None)
+    return _shown(found, row, request.app.state.reviews.last(found.key, person.name, row["id"]))
 
 
 @router.post("/api/review/{shelf}/verdicts", dependencies=[Guarded])
@@ -142,13 +143,19 @@ def _shown(shelf: Shelf, row: dict[str, Any], said: Verdict | None) -> dict[str,
 
 
 def _progress(store: ReviewStore, shelf: Shelf, reviewer: str) -> dict[str, int]:
-    return store.progress(shelf.key) | {"mine": store.num_judged(shelf.key, reviewer)}
+    return _counted(store, shelf.key, int(time.monotonic())) | {"mine": store.num_judged(shelf.key, reviewer)}
+
+
+@lru_cache(16)
+def _counted(store: ReviewStore, corpus: str, second: int) -> dict[str, int]:
+    """The progress of all reviewers together, counted once a second however many of them there are."""
+    return store.progress(corpus)
 
 
 def _history(store: ReviewStore, shelf: Shelf, reviewer: str) -> list[int]:
     """The rows this reviewer judged last, oldest first: what undo goes back to."""
-    said = store.verdicts(shelf.key, reviewer=reviewer)[-HISTORY:]
-    return [place for v in said if (place := shelf.place(v.sample)) is not None]
+    recent = store.recent(shelf.key, reviewer, HISTORY)
+    return [place for sample in recent if (place := shelf.place(sample)) is not None]
 
 
 # ---------------------------------------------------------------- queues, agreement, export

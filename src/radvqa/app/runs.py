@@ -146,7 +146,7 @@ def failing(scores: Scores) -> list[dict[str, Any]]:
     whole = scores.find(metric, arms[-1]) if metric and arms else None
     if metric is None or whole is None or not is_number(whole.get("low")):
         return []
-    found = []
+    found: list[dict[str, Any]] = []
     for dimension, values in scores.slices(metric).items():
         for value in values:
             entry = scores.find(metric, arms[-1], "none", {dimension: value})
