@@ -1,6 +1,7 @@
 # make demo    set everything up and run the main job on phantoms: report in runs/demo/report.html
 # make test    set everything up and pass the tests, offline
 # make check   style and types
+# make browser what the app's browser and PostgreSQL tests need beside it; as root, on Debian
 #
 # Everything goes into .venv; nothing needs root. Another Python: make setup PYTHON=python3.12
 
@@ -12,7 +13,7 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check browser clean
 .DELETE_ON_ERROR:
 
 setup: $(DONE)
@@ -40,6 +41,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without these the tests that need them are skipped, visibly. axe-core checks accessibility and is no part of radvqa.
+browser:
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql npm >/dev/null
+	npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/axe axe-core@4
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info
