@@ -133,7 +133,7 @@ def _p(value: float) -> str:
 def markdown(table: Table, lines: Sequence[tuple[str, str, str, list[str]]]) -> str:
     """Two tables: the values, and the tests behind the marks."""
     rows = [[*([block] if table.by else []), row, n, *texts] for block, row, n, texts in lines]
-    parts = [_markdown(headings(table), rows), "\n\n".join(notes(table))]
+    parts = [_markdown(headings(table), rows), "\n\n".join(note.replace(MARK, "\\*", 1) for note in notes(table))]
     if table.tests:
         parts.append(_markdown(difference_headings(table), differences(table)))
     return "\n\n".join(parts) + "\n"
@@ -247,14 +247,16 @@ def as_csv(table: Table) -> str:
 
 
 def on_screen(table: Table, shape: str = "interval", baseline: str | None = None) -> Any:
-    """The table for a console."""
+    """The table for a console, which is narrow: a line a metric, a column a run."""
     screened = Screened(box=SIMPLE_HEAD)
-    for place, name in enumerate(headings(table)):
-        screened.add_column(bare(name), justify="left" if place <= bool(table.by) else "right")
-    last = None
-    for block, row, n, texts in _lines(table, shape, baseline):
-        if last is not None and block != last:
-            screened.add_section()
-        screened.add_row(*(bare(text) for text in [*([block] if table.by else []), row, n, *texts]))
-        last = block
+    for name in (*([table.by] if table.by else []), "", *table.rows):
+        if name != baseline:
+            screened.add_column(bare(name), overflow="fold")
+    lines = _lines(table, shape, baseline)
+    for block in table.blocks:
+        texts = [line[3] for line in lines if line[0] == block]
+        for place, column in enumerate(table.columns):
+            cells = [bare(some[place]) for some in texts]
+            screened.add_row(*([bare(block)] if table.by else []), bare(title(*column)), *cells)
+        screened.add_section()
     return screened
