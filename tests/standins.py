@@ -52,7 +52,8 @@ def write_corpus(folder: Path, num: int = 24, size_px: int = 28) -> Path:
                 subject=f"s{i // 2}",
                 modality="CT",
             )
-            writer.add(sample, Image.new("RGB", (size_px, size_px), (shade, shade, shade)))
+            colour = (shade % 256, shade % 256, (shade + shade // 256) % 256)  # no two alike
+            writer.add(sample, Image.new("RGB", (size_px, size_px), colour))
     return folder
 
 

@@ -141,7 +141,7 @@ def test_import_and_card(tmp_path):
     found = invoke("import", "table", tmp_path / "own.csv", f"images={tmp_path}", "--out", out)
     assert found.exit_code == 0, found.output
     assert "2 questions on 1 images" in found.output and len(list(Corpus(out).samples())) == 2
-    assert "closed 1" in invoke("card", out).output
+    assert "closed 1" in invoke("card", out, "--out", tmp_path / "card").output
     found = invoke("import", "table", tmp_path / "own.csv", "imagess=x", "--out", tmp_path / "other")
     assert found.exit_code == 2 and "imagess" in found.stderr and not (tmp_path / "other").exists()
 

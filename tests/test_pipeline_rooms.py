@@ -78,7 +78,7 @@ def test_a_run_cut_in_both_stages_ends_as_one_that_was_not(tmp_path, model):
     index = json.loads((whole / "saliency" / "index.json").read_text())
     assert index["methods"] == ["raw", "rollout"] and index["items"]
     run = json.loads((whole / "run.json").read_text())
-    assert len(run["steps"]) == 15 and run["peak_rss_bytes"] > 1e8
+    assert len(run["steps"]) == 16 and run["peak_rss_bytes"] > 1e8
 
     cut = recipe_of(tmp_path, model, "cut")
 
@@ -103,4 +103,4 @@ def test_a_run_cut_in_both_stages_ends_as_one_that_was_not(tmp_path, model):
 
     said = io.StringIO()
     pipeline.run(cut, screen=Screen(Console(file=said, width=200)))
-    assert said.getvalue().count("unchanged since") == 15
+    assert said.getvalue().count("unchanged since") == 16

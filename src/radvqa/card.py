@@ -85,7 +85,12 @@ def _of_pictures(table: pl.DataFrame, corpus: str, column: str) -> Counts:
     """Pictures by a value; one that has several counts for each."""
     distinct = table.select("picture", pl.col(column).fill_null(UNKNOWN)).unique()
     unit = "questions" if table["image"].null_count() == table.height else "pictures"
-    return Counts(corpus, dict(distinct.group_by(column).len().rows()), table["picture"].n_unique(), unit)
+    return Counts(corpus, _counted(distinct, column), table["picture"].n_unique(), unit)
+
+
+def _counted(table: pl.DataFrame, column: str) -> dict[str, int]:
+    """How often each value occurs, the most common first, then by name."""
+    return dict(table.group_by(column).len().sort("len", column, descending=[True, False]).rows())
 
 
 def _conditions(table: pl.DataFrame, corpus: str) -> Counts:
@@ -102,9 +107,7 @@ COUNTED = {
     "Conditions": _conditions,
     "Modalities": lambda table, corpus: _of_pictures(table, corpus, "modality"),
     "Body regions": lambda table, corpus: _of_pictures(table, corpus, "region"),
-    "Kinds of question": lambda table, corpus: Counts(
-        corpus, dict(table.group_by("kind").len().rows()), table.height, "questions"
-    ),
+    "Kinds of question": lambda table, corpus: Counts(corpus, _counted(table, "kind"), table.height, "questions"),
 }
 
 
