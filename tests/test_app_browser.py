@@ -271,6 +271,7 @@ def test_signing_in_and_out(browser, tmp_path):
         context = browser.new_context(viewport=SIZES["900"])
         tab = context.new_page()
         tab.goto(f"{address}/people")
+        tab.get_by_label("Name").focus()
         tab.keyboard.type("vera")
         tab.keyboard.press("Tab")
         tab.keyboard.type(PASSWORD)
