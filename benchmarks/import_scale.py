@@ -1,6 +1,6 @@
 """Memory and speed of an import: many questions over fewer images.
 
-    python benchmarks/import_scale.py --questions 1000000 --images 10000 --folder /tmp/scale
+    python benchmarks/import_scale.py --questions 1000000 --images 10000 --folder scale
 
 Writes a table of questions and its pictures into the folder (kept, and used again), imports it, and prints one line of
 JSON: seconds of wall clock and of processor, questions and images a second, peak memory.

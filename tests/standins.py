@@ -17,9 +17,11 @@ import polars as pl
 from PIL import Image
 
 from radvqa import pipeline
+from radvqa.material import evaluated, learned, watched
 from radvqa.recipe import load
 from radvqa.sample import CorpusWriter, Sample
-from radvqa.steps import STEPS, Task, adapter_of, answered, evaluated, learned, predictions_of, watched
+from radvqa.steps import STEPS, adapter_of, answered, predictions_of
+from radvqa.task import Task
 
 RECIPE = """
 name: small

@@ -22,13 +22,15 @@ from radvqa.ablation.study import Study, load_study, run_study
 from radvqa.ablation.table import Table, make_table, write_table
 from radvqa.cli import app
 from radvqa.errors import InputError
+from radvqa.material import evaluated
 from radvqa.recipe import load
 from radvqa.scaling import FORMS, estimate, falling, read_points
 from radvqa.score import write_scores
 from radvqa.score.paired import holm
 from radvqa.screen import Screen
 from radvqa.stage import is_done, record
-from radvqa.steps import STEPS, Task, adapter_of, evaluated
+from radvqa.steps import STEPS, adapter_of
+from radvqa.task import Task
 from standins import RECIPE, STAND_INS, write_recipe
 from tiny import save_tiny
 

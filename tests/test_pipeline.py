@@ -227,7 +227,7 @@ def test_validation_is_never_what_is_learned(recipe_file):
     seen = {}
 
     def look(task):
-        from radvqa.steps import learned, watched
+        from radvqa.material import learned, watched
 
         taught = {s.id for _, samples in learned(task).sources for s in samples}
         seen[task.name] = taught, {s.id for _, samples in watched(task) for s in samples}

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from radvqa.cli import app
 from radvqa.errors import InputError
+from radvqa.material import evaluated
 from radvqa.model import load as load_model
 from radvqa.pixels import PixelStore
 from radvqa.recipe import Recipe, load
@@ -22,7 +23,6 @@ from radvqa.sample import Corpus
 from radvqa.scaling.grid import run_grid
 from radvqa.scaling.losses import question_losses
 from radvqa.screen import Screen
-from radvqa.steps import evaluated
 from radvqa.train import Stepper, encode_samples
 from standins import RECIPE, STAND_INS, write_corpus, write_recipe
 from tiny import save_tiny

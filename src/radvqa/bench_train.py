@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,9 @@ class Bench:
 
     def __init__(self, sizes: Sizes, steps: int) -> None:
         self.sizes, self.steps = sizes, steps
+        self.scratch = TemporaryDirectory(
+            prefix="radvqa-bench-"
+        )  # the Trainer wants a folder; it goes with this object
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = _tokenizer(sizes.vocabulary)
         self.pictures_processor = SiglipImageProcessor(
@@ -153,7 +157,7 @@ class Bench:
                 losses.extend([logs["loss"]] if logs and "loss" in logs else [])
 
         arguments = TrainingArguments(
-            output_dir="/tmp/radvqa-bench", max_steps=1, per_device_train_batch_size=self.sizes.per_step, learning_rate=1e-4,
+            output_dir=self.scratch.name, max_steps=1, per_device_train_batch_size=self.sizes.per_step, learning_rate=1e-4,
             lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, logging_steps=1, report_to=[],
             save_strategy="no", remove_unused_columns=False, use_cpu=self.device.type == "cpu", disable_tqdm=True,
             dataloader_pin_memory=False, train_sampling_strategy="sequential", bf16=self.sizes.full_size,

@@ -25,9 +25,11 @@ from typing import Any
 from radvqa import stage as stages
 from radvqa import steps as rooms
 from radvqa.errors import InputError
+from radvqa.material import corpus_of, nothing
 from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Source
 from radvqa.screen import Screen
+from radvqa.task import Task
 from radvqa.tree import one_of
 
 VERBS = ("import", "leakage", "train", "predict", "score", "explain", "trust", "report")
@@ -157,7 +159,7 @@ def no_twins(verb: str, fingerprint: str) -> Path | None:
 def run(
     recipe: Recipe,
     *,
-    steps: Mapping[str, Callable[[rooms.Task], str]] | None = None,
+    steps: Mapping[str, Callable[[Task], str]] | None = None,
     screen: Screen | None = None,
     until: str = "report",
     redo: Sequence[str] = (),
@@ -214,7 +216,7 @@ def add_steps(recipe: Recipe, names: Sequence[str], *, screen: Screen | None = N
 def _do(
     recipe: Recipe,
     step: Step,
-    work: Callable[[rooms.Task], str],
+    work: Callable[[Task], str],
     screen: Screen,
     redo: bool,
     twins: Twins = no_twins,
@@ -233,7 +235,7 @@ def _do(
         return
     with screen.doing(step.name) as tell:
         with stages.writing(folder, step.config, inputs, resume=step.verb in RESUMED) as partial:
-            said = work(rooms.Task(recipe, recipe.out, step.name, step.item, partial, tell))
+            said = work(Task(recipe, recipe.out, step.name, step.item, partial, tell))
         screen.done(step.name, said, stages.record(folder) or {})
 
 
@@ -274,9 +276,9 @@ def survey(recipe: Recipe) -> None:
     for stage in recipe.stages:
         sources += [(f"stages.{stage.name}.data.{i}", source) for i, source in enumerate(stage.data)]
     for key, source in sources:
-        corpus = rooms.corpus_of(recipe.out, source.corpus)
+        corpus = corpus_of(recipe.out, source.corpus)
         if next(corpus.samples(**{**source.where, "split": source.split}), None) is None:
-            raise rooms.nothing(corpus, source, key)
+            raise nothing(corpus, source, key)
 
 
 # ---------------------------------------------------------------- the run folder

@@ -104,8 +104,8 @@ def empty_model(name: str) -> VQAModel:
 
 def _num_questions(recipe: Recipe, stage: Stage) -> int | None:
     """Questions of one epoch; None where a corpus is not imported yet."""
+    from radvqa.material import samples_of
     from radvqa.mix import Part, counts
-    from radvqa.steps import samples_of
 
     corpora = [recipe.out / "corpora" / source.corpus for source in stage.data]
     if not all((folder / "questions.parquet").is_file() for folder in corpora):

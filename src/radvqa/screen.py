@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 
-from radvqa.steps import Tell
+from radvqa.task import Tell
 
 EVERY_S = 30.0
 LOG_WIDTH = 120

@@ -9,180 +9,21 @@ what was done. The pipeline calls them through STEPS; tests put others in their 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radvqa.errors import InputError
+from radvqa.material import corpus_of, evaluated, held_out, learned, samples_of, watched
 from radvqa.recipe import Recipe
-from radvqa.recipe_sections import Curate, Source, Stage
+from radvqa.recipe_sections import Curate, Source
 from radvqa.stage import link, output_hash
+from radvqa.task import Task
 
 if TYPE_CHECKING:
     from radvqa.sample import Corpus, Sample
 
-Tell = Callable[[int, int, str], None]
-"""(done, total, note): how far a step is."""
 SHOWN_WARNINGS = 5
-
-
-@dataclass(frozen=True)
-class Task:
-    """One step to be done."""
-
-    recipe: Recipe
-    run: Path
-    """The run's folder, where the steps before this one lie finished."""
-    name: str
-    """The step's folder within the run: corpora/phantom, stage1, predictions/base-none, scores ..."""
-    item: tuple[str, ...]
-    """What it is about: the corpus, the stage, or arm and control."""
-    folder: Path
-    """Where to write; it takes its final name afterwards."""
-    tell: Tell
-
-    @property
-    def stage(self) -> Stage:
-        """The stage that `item` names."""
-        return next(stage for stage in self.recipe.stages if stage.name == self.item[0])
-
-
-# ---------------------------------------------------------------- samples of a recipe's sources
-
-
-def corpus_of(run: Path, name: str) -> Corpus:
-    """A corpus of the run."""
-    from radvqa.sample import Corpus
-
-    return Corpus(run / "corpora" / name)
-
-
-def samples_of(run: Path, source: Source, key: str) -> tuple[Corpus, list[Sample]]:
-    """The samples a source names, uncapped. Raises InputError, with what there is, when there are none."""
-    corpus = corpus_of(run, source.corpus)
-    samples = list(corpus.samples(**{**source.where, "split": source.split}))
-    if not samples:
-        raise nothing(corpus, source, key)
-    return corpus, samples
-
-
-def nothing(corpus: Corpus, source: Source, key: str) -> InputError:
-    """The error for a source without questions: it says what was asked for and what there is."""
-    asked = ", ".join([f"split {source.split}"] + [f"{name} {value!r}" for name, value in source.where.items()])
-    columns = ["split", *(name for name in source.where if name not in ("split", "extra", "boxes", "mask"))]
-    found = [f"{name}: {_values(corpus.table[name].to_list())}" for name in columns]
-    return InputError(
-        f"corpus {source.corpus} has no questions with {asked}", key=key, fix="it has " + "; ".join(found)
-    )
-
-
-def _values(column: Sequence[Any]) -> str:
-    common = Counter(str(value) for value in column).most_common(12)
-    return ", ".join(f"{value} ({number})" for value, number in common)
-
-
-def evaluated(task: Task) -> list[tuple[Corpus, list[Sample]]]:
-    """What every arm is asked."""
-    from radvqa.mix import capped
-
-    found = []
-    for i, source in enumerate(task.recipe.evaluate.data):
-        corpus, samples = samples_of(task.run, source, f"evaluate.data.{i}")
-        rows = capped(len(samples), source.max_samples, task.recipe.seed)
-        found.append((corpus, [samples[row] for row in rows]))
-    twice = [name for name, n in Counter(s.id for _, samples in found for s in samples).items() if n > 1]
-    if twice:
-        fix = "let the sources not overlap; two corpora must not share ids"
-        raise InputError(f"{len(twice)} questions would be asked twice", row=twice[0], key="evaluate.data", fix=fix)
-    return found
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a stage learns, and when."""
-
-    sources: list[tuple[Corpus, list[Sample]]]
-    order: list[int] | None
-    """Places in the sources' samples, one source after the other; None: a new permutation every epoch."""
-    stage: Stage
-    """The stage with `steps` for `epochs` where the order holds the whole of it."""
-
-
-def learned(task: Task) -> Learned:
-    """A stage's mixture, and mix.parquet beside it: which sample at which place of one pass, or of the whole stage."""
-    import numpy as np
-    import polars as pl
-
-    stage, key = task.stage, f"stages.{task.stage.name}.data"
-    found = [_unleaked(task, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
-    index = _index_map(stage, [len(samples) for _, samples in found], task.recipe.seed)
-    if not len(index):
-        raise InputError("the mixture is empty", key=key, fix="raise the shares or add a source")
-    rows = [(stage.data[source].corpus, int(source), found[source][1][row].id) for source, row in index]
-    frame = pl.DataFrame(rows, schema={"corpus": pl.String, "source": pl.Int64, "id": pl.String}, orient="row")
-    frame.with_row_index("place").write_parquet(task.folder / "mix.parquet")
-    if stage.order == "mixed" and stage.anneal is None:
-        drawn: list[list[Sample]] = [[] for _ in found]
-        for source, row in index:
-            drawn[source].append(found[source][1][row])
-        return Learned([(corpus, samples) for (corpus, _), samples in zip(found, drawn)], None, stage)
-    before = np.cumsum([0, *(len(samples) for _, samples in found)])
-    if stage.anneal is not None:
-        num_steps = -(-len(index) // (stage.batch_size * stage.accumulation))
-        stage = stage.model_copy(update={"epochs": None, "steps": num_steps})
-    return Learned(found, (before[index[:, 0]] + index[:, 1]).tolist(), stage)
-
-
-def _index_map(stage: Stage, sizes: Sequence[int], seed: int) -> Any:
-    """int64[T, 2] (source, sample): one pass over the mixture, or with `anneal` all that the stage learns."""
-    from radvqa import mix
-
-    shares: list[float | None] = [source.share for source in stage.data]
-    if stage.temperature is not None:
-        capped = [min(size, source.max_samples or size) for size, source in zip(sizes, stage.data)]
-        shares = [*mix.tempered(capped, stage.temperature)]
-    parts = [mix.Part(size, share, s.max_samples, s.times) for size, share, s in zip(sizes, shares, stage.data)]
-    if stage.anneal is None:
-        return (mix.mixture if stage.order == "mixed" else mix.curriculum)(parts, seed)
-    one_pass, per_step = sum(mix.counts(parts)), stage.batch_size * stage.accumulation
-    total = stage.steps * per_step if stage.steps else round((stage.epochs or 1) * one_pass)
-    place = [source.corpus for source in stage.data].index(stage.anneal.corpus)
-    return mix.annealed(parts, seed, total=total, source=place, start=stage.anneal.start, share=stage.anneal.share)
-
-
-def _unleaked(task: Task, source: Source, key: str) -> tuple[Corpus, list[Sample]]:
-    """A source's samples without those that the leakage step left out."""
-    from radvqa.curate.guard import without_leaks
-
-    corpus, samples = samples_of(task.run, source, key)
-    kept = without_leaks(corpus, samples, task.run / "leakage")
-    if not kept:
-        found = f"all {len(samples):,} questions share something with what is asked (leakage: drop)"
-        raise InputError(found, key=key, fix="learn from other questions, or ask others")
-    return corpus, kept
-
-
-def watched(task: Task) -> list[tuple[Corpus, list[Sample]]]:
-    """The validation questions beside what is learned: the same filters in split `validation`, never what is learned."""
-    sources = [source for source in task.stage.data]
-    taught = {source.corpus for source in sources if source.split == "validation"}
-    asked = {(s.corpus, json.dumps(s.where, sort_keys=True)): s for s in sources if s.corpus not in taught}
-    found, seen = [], set()
-    for source in asked.values():
-        corpus = corpus_of(task.run, source.corpus)
-        some = [
-            s for s in corpus.samples(**{**source.where, "split": "validation"}) if (source.corpus, s.id) not in seen
-        ]
-        seen |= {(source.corpus, s.id) for s in some}
-        if some:
-            found.append((corpus, some))
-    return found
-
-
-# ---------------------------------------------------------------- the steps
 
 
 def import_step(task: Task) -> str:
@@ -393,21 +234,6 @@ def lineage(recipe: Recipe, arm: str) -> list[str]:
         found.append(arm)
         arm = starts[arm]
     return found
-
-
-def held_out(task: Task) -> list[tuple[Corpus, list[Sample]]]:
-    """The questions of `trust.more` that the evaluation does not ask already."""
-    from radvqa.mix import capped
-
-    assert task.recipe.trust is not None
-    asked = {sample.id for _, samples in evaluated(task) for sample in samples}
-    found = []
-    for i, source in enumerate(task.recipe.trust.more):
-        corpus, samples = samples_of(task.run, source, f"trust.more.{i}")
-        rows = capped(len(samples), source.max_samples, task.recipe.seed)
-        found.append((corpus, [samples[row] for row in rows if samples[row].id not in asked]))
-        asked |= {sample.id for sample in found[-1][1]}
-    return [(corpus, samples) for corpus, samples in found if samples]
 
 
 def trust_step(task: Task) -> str:

@@ -25,7 +25,7 @@ from radvqa.ablation.table import write_table
 from radvqa.errors import InputError
 from radvqa.recipe import Recipe
 from radvqa.screen import Screen
-from radvqa.steps import Task
+from radvqa.task import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 RESERVED = ("table", "scaling")

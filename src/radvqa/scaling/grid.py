@@ -21,13 +21,15 @@ import polars as pl
 from radvqa import pipeline, stage
 from radvqa.ablation.study import walk
 from radvqa.errors import InputError
+from radvqa.material import evaluated, samples_of
 from radvqa.recipe import Recipe
 from radvqa.scaling.estimate import Fit
 from radvqa.scaling.points import ALL, read_points
 from radvqa.scaling.reach import HeldOut
 from radvqa.scaling.study import write_fits
 from radvqa.screen import Screen
-from radvqa.steps import Task, adapter_of, evaluated, samples_of
+from radvqa.steps import adapter_of
+from radvqa.task import Task
 
 LEAST = 2
 """Questions below which a share is no data."""
