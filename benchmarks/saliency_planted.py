@@ -80,7 +80,7 @@ def train(model: VQAModel, steps: int, seed: int = 0, batch_size: int = 12) -> N
         asked = [(i, q, a) for i, (_, masks) in enumerate(shown) for q, a, _ in questions(masks)]
         pixels = model.form.normalise(np.stack([model.form.resize(image) for image, _ in shown]))
         rows = [encode(model.tokenizer, family.num_image_tokens, prompt(q), a) for _, q, a in asked]
-        batch = collate(rows, [i for i, _, _ in asked], pixels, model.tokenizer.pad_token_id)
+        batch = collate(rows, [i for i, _, _ in asked], pixels, model.tokenizer.pad_token_id, layout=model.layout)
         hidden = family.hidden(network, batch, family.encode(network, batch.pixels))
         supervised = batch.labels != -100
         places = torch.roll(supervised, -1, 1)

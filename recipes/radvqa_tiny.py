@@ -141,7 +141,7 @@ def train_together(network, study: Study, rows: list[list[Encoded]], pad: int, n
         rng = np.random.default_rng([SEED, *chosen.tolist()])
         picked = [rows[i][k] for i in chosen for k in rng.permutation(len(rows[i]))[:texts]]
         owners = [place for place, i in enumerate(chosen) for _ in range(min(texts, len(rows[i])))]
-        batch = collate(picked, owners, study.pixels(chosen), pad)
+        batch = collate(picked, owners, study.pixels(chosen), pad, layout="prefix")
         return answer_loss(family, network, batch, family.encode(network, batch.pixels))
 
     train("together", list(network.parameters()), list(steps(num, 1, 12, 3)), lr, loss_of)

@@ -25,7 +25,9 @@ def processor(tokenizer, num_image_tokens=4):
 def batch_of(tokenizer, side="right", answers=ANSWERS, prompts=PROMPTS):
     torch.manual_seed(1)
     rows = [encode(tokenizer, 4, p, a) for p, a in zip(prompts, answers)]
-    return collate(rows, range(len(rows)), torch.randn(len(rows), 3, 28, 28), tokenizer.pad_token_id, side)
+    return collate(
+        rows, range(len(rows)), torch.randn(len(rows), 3, 28, 28), tokenizer.pad_token_id, side=side, layout="prefix"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +146,8 @@ def test_padding_and_neighbours_do_not_change_a_row(tokenizer, network, family):
 def test_one_picture_shared_equals_the_picture_repeated(tokenizer, network, family):
     rows = [encode(tokenizer, 4, p, a) for p, a in zip(PROMPTS, ANSWERS)]
     picture = torch.randn(1, 3, 28, 28)
-    shared = collate(rows, [0, 0], picture, 0)
-    repeated = collate(rows, [0, 1], picture.repeat(2, 1, 1, 1), 0)
+    shared = collate(rows, [0, 0], picture, 0, layout="prefix")
+    repeated = collate(rows, [0, 1], picture.repeat(2, 1, 1, 1), 0, layout="prefix")
     assert torch.allclose(logits_of(network, family, shared), logits_of(network, family, repeated), atol=1e-5)
 
 

@@ -74,7 +74,7 @@ def test_greedy_answers_equal_the_librarys_generate(model, folder, pixels):
     network = PaliGemmaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     ours = answer_batch(model, pixels, questions(), max_new_tokens=6)
     rows = [encode(model.tokenizer, 4, p, None) for p in PROMPTS]
-    batch = collate(rows, range(3), pixels, model.tokenizer.pad_token_id, side="left")
+    batch = collate(rows, range(3), pixels, model.tokenizer.pad_token_id, side="left", layout="prefix")
     banned = model.family.banned_tokens(model.tokenizer)
     with torch.no_grad():
         out = network.generate(
@@ -113,7 +113,7 @@ def test_weighing_options_leaves_the_answer_alone_and_equals_teacher_forcing(mod
     for i, prompt in enumerate(PROMPTS):
         for option, found in zip(("no", "left lung"), weighed[i].option_logprobs):
             row = encode(model.tokenizer, 4, prompt, option)
-            batch = collate([row], [0], pixels[i : i + 1], 0)
+            batch = collate([row], [0], pixels[i : i + 1], 0, layout="prefix")
             with torch.no_grad():
                 hidden = model.family.hidden(model.network, batch, model.family.encode(model.network, batch.pixels))
                 logits = model.family.logits(model.network, hidden)

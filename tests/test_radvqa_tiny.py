@@ -35,7 +35,9 @@ def first_words(model: VQAModel, pictures: list[Phantom], asked: list[tuple[int,
     """The most likely first token of the answer to (picture, prompt)."""
     pixels = model.form.normalise(np.stack([model.form.resize(Image.fromarray(p.image)) for p in pictures]))
     rows = [encode(model.tokenizer, model.family.num_image_tokens, prompt, None) for _, prompt in asked]
-    batch = collate(rows, [place for place, _ in asked], pixels, model.tokenizer.pad_token_id, side="left")
+    batch = collate(
+        rows, [place for place, _ in asked], pixels, model.tokenizer.pad_token_id, side="left", layout="prefix"
+    )
     hidden = model.family.hidden(model.network, batch, model.family.encode(model.network, batch.pixels))
     best = model.family.logits(model.network, hidden[:, -1]).argmax(-1)
     return [str(model.tokenizer.decode([int(token)])).strip() for token in best]

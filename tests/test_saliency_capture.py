@@ -22,7 +22,7 @@ def batch_of(model, side, answers=("mass in the left lung", "no"), questions=(QU
     pixels = model.form.normalise(
         torch.stack([torch.from_numpy(model.form.resize(saliency_picture(i)).copy()) for i in range(len(rows))]).numpy()
     )
-    return collate(rows, list(range(len(rows))), pixels, model.tokenizer.pad_token_id, side)
+    return collate(rows, list(range(len(rows))), pixels, model.tokenizer.pad_token_id, side=side, layout="prefix")
 
 
 def eager_weights(network, batch, family):
@@ -117,7 +117,11 @@ def test_teacher_forced_rows_equal_those_of_generation_with_a_cache():
         model.family.hidden(model.network, batch, model.family.encode(model.network, batch.pixels))
     num_prefix = int(turn.columns[0])
     prefix = collate(
-        [encode(model.tokenizer, 16, prompt(turn.question), None)], [0], batch.pixels, model.tokenizer.pad_token_id
+        [encode(model.tokenizer, 16, prompt(turn.question), None)],
+        [0],
+        batch.pixels,
+        model.tokenizer.pad_token_id,
+        layout="prefix",
     )
     cache = DynamicCache(config=model.family.config.get_text_config())
     with capture(model.network) as steps:
@@ -149,7 +153,7 @@ def test_transformers_own_generate_gives_the_same_rows():
     for b in range(2):
         first = int(batch.real[b].int().argmax())
         rows = [encode(model.tokenizer, 16, prompt((QUESTION, "is there a nodule ?")[b]), None)]
-        one = collate(rows, [0], batch.pixels[b : b + 1], 0)
+        one = collate(rows, [0], batch.pixels[b : b + 1], 0, layout="prefix")
         whole = torch.cat([one.ids, ids[b : b + 1, start:]], 1)
         causal = torch.cat([one.causal, torch.ones(1, num_new, dtype=torch.bool)], 1)
         forced = Batch(

@@ -19,6 +19,7 @@ from radvqa.errors import InputError
 from radvqa.predict import Question, answer_batch
 from radvqa.prompt import prompt
 from radvqa.recipe import load
+from radvqa.repeats import sample_batch
 from radvqa.report import write_report
 from radvqa.saliency.raw import explain
 from radvqa.saliency.turn import prepare
@@ -27,7 +28,7 @@ from radvqa.screen import Screen
 from radvqa.steps import STEPS
 from radvqa.trust.distance import neighbour_distances, pictures_learned
 from radvqa.trust.forward import Given, answer_logprobs, rank_correlation, read_answers
-from radvqa.trust.sampled import disagreement, sample_answers, uniforms_for
+from radvqa.trust.measure import disagreement
 from saliency_tiny import saliency_model, saliency_picture
 from tiny import save_tiny
 
@@ -35,9 +36,9 @@ QUESTIONS = ("is there a mass ?", "is there a nodule in the left lung ?", "which
 SAID = ("yes", "mass in the left lung", "axial")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return saliency_model()
+@pytest.fixture(scope="module", params=["prefix", "image-first"])
+def model(request):
+    return replace(saliency_model(), layout=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +104,16 @@ def test_agreement_is_spearmans_and_can_be_left_out(model, asked):
 # ---------------------------------------------------------------- sampled runs
 
 
+def texts_of(runs):
+    return [[said.answer for said in some] for some in runs]
+
+
 def test_cold_runs_say_the_greedy_answer(model, asked):
     pixels, given = asked
     questions = [Question(one.picture, one.prompt) for one in given]
-    uniforms = np.stack([uniforms_for(q.prompt, 3, 3, 0) for q in questions])
+    draws = [np.random.default_rng(i).random((3, 3)) for i in range(len(questions))]
     greedy = [answer.text for answer in answer_batch(model, pixels, questions, max_new_tokens=3)]
-    runs = sample_answers(model, pixels, questions, uniforms, temperature=1e-4)
+    runs = texts_of(sample_batch(model, pixels, questions, draws, temperature=1e-4))
     assert runs == [[text] * 3 for text in greedy]
 
 
@@ -117,9 +122,11 @@ def test_runs_follow_the_probabilities_and_do_not_depend_on_the_batch(model, ask
     pixels, given = asked
     questions = [Question(one.picture, one.prompt) for one in given]
     spread = np.repeat(((np.arange(200) + 0.5) / 200)[None, :, None], 3, axis=0)
-    runs = sample_answers(model, pixels, questions, spread)
+    runs = texts_of(sample_batch(model, pixels, questions, spread, temperature=1.0))
     for place, (question, texts) in enumerate(zip(questions, runs)):
-        alone = sample_answers(model, pixels[[question.picture]], [replace(question, picture=0)], spread[:1])
+        alone = texts_of(
+            sample_batch(model, pixels[[question.picture]], [replace(question, picture=0)], spread[:1], 1.0)
+        )
         assert alone[0] == texts, place
         answer = answer_batch(model, pixels, [question], max_new_tokens=1)[0]
         share = np.mean([text == answer.text for text in texts])
@@ -128,8 +135,6 @@ def test_runs_follow_the_probabilities_and_do_not_depend_on_the_batch(model, ask
 
 def test_disagreement_compares_words():
     assert disagreement("The left lung.", ["left lung", "LEFT LUNG", "right lung", ""]) == 0.5
-    assert not np.array_equal(uniforms_for("a", 2, 3, 0), uniforms_for("b", 2, 3, 0))
-    assert np.array_equal(uniforms_for("a", 2, 3, 0), uniforms_for("a", 2, 3, 0))
 
 
 def test_distance_by_hand():

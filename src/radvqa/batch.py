@@ -6,7 +6,7 @@ In: prompts, answers and pictures. Out: a Batch whose rows are questions and who
     |------- prefix, sees itself ---|-- causal, supervised --|      layout prefix (PaliGemma's own)
     | sees itself |-------------- causal --------------------|      layout image-first (Gemma 3's, LLaVA's)
 
-    batch = collate([encode(tokenizer, 256, "answer en Is there a mass?", "no")], [0], pixels, tokenizer.pad_token_id)
+    batch = collate([encode(tokenizer, 256, "answer en Is there a mass?", "no")], [0], pixels, tokenizer.pad_token_id, layout="prefix")
 """
 
 from __future__ import annotations
@@ -104,10 +104,14 @@ def collate(
     image_of_row: Sequence[int],
     pixels: torch.Tensor,
     pad_token_id: int,
+    *,
+    layout: str,
     side: str = "right",
-    layout: str = "prefix",
 ) -> Batch:
-    """Pad rows to one length. `side` is where the padding goes: right to train, left to generate."""
+    """Pad rows to one length. `side` is where the padding goes: right to train, left to generate.
+
+    The layout has no default: rows read under another mask than the model's give answers that look right and are not.
+    """
     assert len(rows) == len(image_of_row) and rows, "a row without a picture, or no rows"
     length = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), length), pad_token_id)

@@ -5,7 +5,7 @@ a guarantee, and the groups that fail more than the rest.
 
     trust_run(model=model, rows=rows, samples=samples, corpora=corpora, settings=Trust(), seed=0, folder=out)
 
-What needs the model is in forward, sampled and distance; everything else (risk, quality, abstain, slices) is arithmetic
+What needs the model is in forward, distance and repeats.py; everything else (risk, quality, abstain, slices) is arithmetic
 on the table that measure makes of them.
 """
 

@@ -53,7 +53,7 @@ def laid_out(model: VQAModel, pixels: torch.Tensor, given: Sequence[Given]) -> B
     """The batch of prompts with their answers, as training lays it out."""
     num, tokenizer = model.family.num_image_tokens, model.tokenizer
     rows = [encode(tokenizer, num, one.prompt, " ".join(one.answer.split())) for one in given]
-    batch = collate(rows, [one.picture for one in given], pixels, tokenizer.pad_token_id)
+    batch = collate(rows, [one.picture for one in given], pixels, tokenizer.pad_token_id, layout=model.layout)
     return batch.to(model.device, model.dtype)
 
 

@@ -19,10 +19,11 @@ from radvqa.pixels import PixelStore
 from radvqa.predict import Question
 from radvqa.prompt import sample_prompt
 from radvqa.recipe_sections import Trust
+from radvqa.repeats import sample_batch, uniforms
 from radvqa.sample import Sample
+from radvqa.score.text import normalise
 from radvqa.trust.distance import image_features, neighbour_distances
 from radvqa.trust.forward import Given, Reading, answer_logprobs, read_answers
-from radvqa.trust.sampled import disagreement, sample_answers, uniforms_for
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,20 @@ def _measure_batch(
     blank = answer_logprobs(model, unseen, [Given(0, one.prompt, one.answer) for one in given])
     runs: list[list[str]] = [[] for _ in part]
     if settings.num_runs:
-        uniforms = np.stack([uniforms_for(a.sample.id, settings.num_runs, max_new_tokens, seed) for a in part])
+        draws = [uniforms(a.sample, range(settings.num_runs), max_new_tokens, seed) for a in part]
         questions = [Question(place, text) for place, text in zip(places, prompts)]
-        runs = sample_answers(model, pixels, questions, uniforms, temperature=settings.temperature)
+        said = sample_batch(model, pixels, questions, draws, settings.temperature)
+        runs = [[one.answer or "" for one in some] for some in said]
     return [Measured(*one) for one in zip(readings, blank, runs)]
+
+
+def disagreement(answer: str, runs: Sequence[str]) -> float:
+    """Share of sampled runs whose words are not the answer's.
+
+    >>> disagreement("the left lung", ["Left lung.", "right lung"])
+    0.5
+    """
+    return float(np.mean([normalise(run) != normalise(answer) for run in runs]))
 
 
 def _distances(
