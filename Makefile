@@ -42,10 +42,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Without these the tests that need them are skipped, visibly. axe-core checks accessibility and is no part of radvqa.
+# Without these the tests that need them are skipped, visibly.
 browser:
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql npm >/dev/null
-	npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/axe axe-core@4
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-AXE = "node_modules/axe-core/axe.min.js"
 SIZES = {"1440": {"width": 1440, "height": 900}, "900": {"width": 900, "height": 760}}
 
 
@@ -51,10 +50,6 @@ def chromium():
 
 
 def axe_script() -> str:
-    """axe-core, where `make browser` put it."""
-    here = Path(__file__).parent.parent
-    for folder in (os.environ.get("RADVQA_AXE", ""), here / ".venv" / "axe", here):
-        path = Path(folder) / AXE
-        if folder and path.is_file():
-            return path.read_text()
-    pytest.skip("axe-core is not installed: the accessibility check is skipped (make browser)")
+    """axe-core, as the package axe-playwright-python brings it: it checks accessibility and is no part of radvqa."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: accessibility is not checked")
+    return (Path(axe.__file__).parent / "axe.min.js").read_text()

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import numpy as np
@@ -112,6 +113,13 @@ class Browser(TestClient):
     def sign_in(self, name: str, password: str = PASSWORD):
         self.get("/sign-in", headers=HTML)
         return self.form("/sign-in", name=name, password=password)
+
+
+def token_for(address: str) -> tuple[str, str]:
+    """A cookie header and its form token from a site that is served, for clients that are not a Browser."""
+    with urlopen(Request(f"{address}/runs", headers=HTML)) as response:
+        cookie = response.headers["set-cookie"].partition(";")[0]
+    return cookie, csrf_of(cookie.partition("=")[2])
 
 
 def shelf_of(app):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import postgres as postgres_server
+
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # a busy machine is slow; that is no mistake of the code
 
@@ -17,3 +19,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("RADVQA_DATA is not set: real data tests are skipped")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of a PostgreSQL server of our own; tests that need it are skipped, visibly, where it is not installed."""
+    if postgres_server.program("postgres") is None:
+        pytest.skip("PostgreSQL is not installed: its tests are skipped (make browser)")
+    with postgres_server.running("fsync=off") as url:
+        yield url

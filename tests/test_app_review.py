@@ -9,8 +9,12 @@ import pytest
 
 from app_site import PASSWORD, Browser, app_over, make_site, queue, shelf_of, verdict, visible
 from radvqa.app.reviewed import write_reviewed
+from radvqa.calls import Calls
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
+from radvqa.score.judged import judge_predictions
+from radvqa.score.ratings import read_ratings
+from scripted_server import serving
 
 SAY, NEXT = "/api/review/phantom/verdicts", "/api/review/phantom/next"
 
@@ -224,6 +228,7 @@ def test_ratings_are_summed_by_model_and_downloaded(app):
         "id",
         "image",
         "arm",
+        "control",
         "rater",
         "verdict",
         "completeness",
@@ -234,6 +239,32 @@ def test_ratings_are_summed_by_model_and_downloaded(app):
     }
     # Wilson, 4 of 4: (1 + 3.8415/8) / (1 + 3.8415/4) -+ 1.96 sqrt(3.8415/64) / (1 + 0.9604) = [0.51, 1]
     assert "100 % [51 %, 100 %]" in visible(browser.page(f"/rate/{number}/results"))
+
+
+def test_the_download_calibrates_the_judge(app, run, tmp_path):
+    browser = Browser(app)
+    number = new_set(browser, "small/base", "small/stage2")
+    item = browser.get(f"/api/rate/{number}/next").json()
+    cannot = {"key": verdict(0)["id"], "cannot_judge": True}
+    while not item["done"]:
+        place = [rating(i, "correct" if text == "yes" else "partly") for i, text in enumerate(item["answers"])]
+        place = [cannot | {"slot": i} if "perhaps" in item["answers"][i] else one for i, one in enumerate(place)]
+        item = browser.say(f"/api/rate/{number}/ratings", {"place": item["place"], "ratings": place}).json()
+    file = tmp_path / "ratings.parquet"
+    file.write_bytes(browser.get(f"/rate/{number}/ratings.parquet").content)
+    people = read_ratings(file)
+    assert len(people) == 7 and people["rating"].sum() == 4, "of 8 one could not be judged; partly is not right"
+
+    def kind(request, number):  # finds every answer correct but the one that people could not judge
+        found = "wrong" if "perhaps" in request["messages"][1]["content"] else "correct"
+        return json.dumps({"reason": "", "verdict": found})
+
+    asked = [run / "predictions" / f"{arm}-none" for arm in ("base", "stage2")]
+    with serving(kind) as server, Calls(tmp_path / "calls.sqlite", server.url, "kind judge") as calls:
+        found = judge_predictions(asked, tmp_path / "judge", [calls], ratings=file, num_draws=100)
+    of = {row["arm"]: row for row in found["calibration"]}
+    assert {arm: row["num_rated"] for arm, row in of.items()} == {"base": 3, "stage2": 4}
+    assert of["stage2"]["sensitivity"] == 1.0 and of["base"]["specificity"] == 0.0, "people call the base's wrong"
 
 
 def test_wilson_by_hand():

@@ -1,15 +1,9 @@
 """The store of verdicts: once however often sent, safe with many writers, the same on SQLite and PostgreSQL."""
 
-import os
-import shutil
-import signal
-import subprocess
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -26,34 +20,6 @@ def verdict(sample="q1", reviewer="ada", kind="accept", **more):
 
 def queue(number):
     return [Drawn(sample=f"q{i}", how="random") for i in range(number)]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A PostgreSQL server of our own on a socket in a temporary folder, where the programs are installed."""
-    if not shutil.which("initdb") or not shutil.which("postgres"):
-        pytest.skip("PostgreSQL is not installed: its tests are skipped")
-    as_user = {"user": "nobody"} if os.geteuid() == 0 else {}
-    with TemporaryDirectory() as folder:
-        data, socket = Path(folder) / "data", Path(folder)
-        socket.chmod(0o777)
-        made = ["initdb", "-D", str(data), "-U", "radvqa", "-A", "trust", "--no-sync"]
-        subprocess.run(made, check=True, capture_output=True, cwd="/", **as_user)
-        command = ["postgres", "-D", str(data), "-k", str(socket), "-c", "listen_addresses=", "-c", "fsync=off"]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **as_user)
-        url = f"postgresql+psycopg://radvqa@/postgres?host={socket}"
-        try:
-            for _ in range(100):
-                try:
-                    ReviewStore(url).close()
-                    break
-                except InputError:
-                    assert server.poll() is None
-                    subprocess.run(["sleep", "0.1"])
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)  # fast: it does not wait for its clients
-            server.wait()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

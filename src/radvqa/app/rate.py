@@ -152,8 +152,10 @@ def results(request: Request, person: Admin, found: Numbered) -> Response:
 
 @router.get("/rate/{number}/ratings.parquet", response_class=Response)
 def download(request: Request, person: Admin, found: Numbered) -> Response:
-    """The last word of each rater about each answer: id, image, arm, rater, verdict (the judge's words) and the rest."""
+    """The last word of each rater about each answer, as `radvqa judge --ratings` reads it: id, image, arm, control,
+    rater, verdict (the judge's words; none where `cannot_judge`) and the rest."""
     rated = request.app.state.ratings.rated(found[0].id).rename({"question": "id", "correctness": "verdict"})
+    rated = rated.with_columns(control=pl.lit("none"))  # people see the true picture
     buffer = io.BytesIO()
     rated.write_parquet(buffer)
     headers = {"content-disposition": f'attachment; filename="ratings-{found[0].id}.parquet"'}

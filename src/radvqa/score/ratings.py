@@ -2,12 +2,14 @@
 
 In: JSONL, a JSON array, CSV, TSV, .xlsx or Parquet with `id` and `rating` (or `verdict`): correct, partly, wrong, right,
 yes, no, or 0-1; `arm`, `control` and `rater` where there are some. Out: a row an answer: the raters' mean, partly as 0.
+A row whose `cannot_judge` is true is no rating: it is left out, and with it an answer that nobody could judge.
 
     read_ratings("ratings.csv")         # id, (arm, control,) rating float in [0, 1], num_raters
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,17 @@ def read_ratings(path: str | Path) -> pl.DataFrame:
     file = Path(path)
     if not file.is_file():
         raise InputError("no such file of ratings", file=file)
-    rows = [_rating(dict(row), number, file) for number, row in enumerate(read_rows(file), 1)]
+    said = [(number, dict(row)) for number, row in enumerate(read_rows(file), 1) if not _cannot_judge(row)]
+    rows = [_rating(row, number, file) for number, row in said]
     if not rows:
         raise InputError("the file holds no ratings", file=file)
     frame = pl.DataFrame(rows)
     keys = [name for name in ("id", "arm", "control") if name in frame.columns]
     return frame.group_by(keys, maintain_order=True).agg(pl.col("rating").mean(), num_raters=pl.len())
+
+
+def _cannot_judge(row: Mapping[str, Any]) -> bool:
+    return str(row.get("cannot_judge")).strip().lower() in ("true", "1", "yes")
 
 
 def _rating(row: dict[str, Any], number: int, file: Path) -> dict[str, Any]:
