@@ -265,6 +265,8 @@ class ReviewStore:
                 found = self._open(connection, corpus, reviewer, now.isoformat(), sample, skip=attempt)
                 if found is None:
                     return None
+                if found["holder"] == reviewer and found["until"] > (now + timedelta(seconds=LEASE_S / 2)).isoformat():
+                    return str(found["sample"])  # theirs for a while yet: nothing to write
                 same = [slots[name] == found[name] for name in ("corpus", "sample", "slot")]
                 same += [slots[name].is_not_distinct_from(found[name]) for name in ("holder", "until")]
                 until = (now + timedelta(seconds=LEASE_S)).isoformat()

@@ -14,21 +14,25 @@ a silent 0 there), and ROUGE-2 of a one-word reference is 0 even for the right a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
-
-from rouge_score.tokenizers import DefaultTokenizer
+from typing import Any
 
 from radvqa.score.registry import best, metric
 from radvqa.score.text import CACHE
 from radvqa.score.tokens import overlap
 
-_TOKENIZER = DefaultTokenizer(use_stemmer=True)
+
+@cache
+def _tokenizer() -> Any:
+    from rouge_score.tokenizers import DefaultTokenizer  # brings nltk, which takes seconds to import
+
+    return DefaultTokenizer(use_stemmer=True)
 
 
 @lru_cache(maxsize=CACHE)
 def _stems(word: str) -> tuple[str, ...]:
-    return tuple(_TOKENIZER.tokenize(word))
+    return tuple(_tokenizer().tokenize(word))
 
 
 @lru_cache(maxsize=CACHE)
