@@ -18,11 +18,13 @@ from layouts_reports import iu_xray, iu_xray_csv, mimic_cxr
 from layouts_tables import (
     huggingface_arrow,
     huggingface_parquet,
+    llava,
     table_csv,
     table_json,
     table_jsonl,
     table_parquet,
     table_tsv,
+    vlmevalkit,
 )
 from making import Layout, picture, png, save, table, write
 
@@ -348,5 +350,7 @@ LAYOUTS: dict[str, Callable[[Path], Layout]] = {
         table_parquet,
         huggingface_parquet,
         huggingface_arrow,
+        llava,
+        vlmevalkit,
     )
 }

@@ -1,5 +1,6 @@
 """One small set of questions as every kind of table, and as Hugging Face folders."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -76,3 +77,32 @@ def huggingface_arrow(folder: Path) -> Layout:
         with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, data.schema) as writer:
             writer.write_table(data)
     return "huggingface", folder, {"columns": HF_COLUMNS}
+
+
+LLAVA_TURNS = [
+    [("<image>\nIs it large?", "Yes"), ("What is shown?", "a mass")],
+    [("Which plane is it?\n<image>", "axial")],
+]
+
+
+def llava(folder: Path) -> Layout:
+    """Two records, the first of two questions, in one file; a split of its own in another."""
+    records = []
+    for seed, turns in enumerate(LLAVA_TURNS):
+        save(folder / "images" / f"{seed}.png", seed)
+        said = [{"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn)]
+        records.append({"id": f"r{seed}", "image": f"images/{seed}.png", "conversations": said, "domain": {"ct": True}})
+    write(folder / "train.json", json.dumps(records, indent=2))
+    write(folder / "val.json", json.dumps([records[1]]).replace("r1", "r2"))
+    return "llava", folder, {}
+
+
+def vlmevalkit(folder: Path) -> Layout:
+    """A picture in base64, one named by its row, one file; a choice question and two others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first, second = (base64.b64encode(png(seed)).decode() for seed in (0, 1))
+    head = ["index", "image", "question", "A", "B", "answer", "category", "l2-category"]
+    rows = [["0", first, "Which is it?", "CT", "MR", "B", "modality", "x"]]
+    rows += [["1", "0", "Is it axial?", "", "", "Yes", "plane", "y"], ["5", second, "Seen?", "", "", "a mass", "", ""]]
+    write(folder / "bench.tsv", "\n".join("\t".join(row) for row in [head, *rows]) + "\n")
+    return "vlmevalkit", folder / "bench.tsv", {}

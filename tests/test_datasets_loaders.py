@@ -274,7 +274,7 @@ def test_a_repository_is_streamed(tmp_path, monkeypatch):
         row = {"question": "Is it?", "answer": "yes", "image": {"bytes": png(1), "path": "x.png"}}
         return {"train": Split([row]), "val": Split([row])}
 
-    library = types.SimpleNamespace(load_dataset=load_dataset, Image=Image)
+    library = types.SimpleNamespace(load_dataset=load_dataset, Image=Image, ClassLabel=type("ClassLabel", (), {}))
     monkeypatch.setitem(sys.modules, "datasets", library)
     corpus = import_corpus("huggingface", None, tmp_path / "out", options={"repository": "org/set"}, progress=False)
     assert corpus.card["counts"]["split"] == {"train": 1, "validation": 1} and corpus.card["num_images"] == 1

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layouts import LAYOUTS
 from layouts_tables import TABLE_COLUMNS, TABLE_ROWS
 from making import png, save
 from radvqa.datasets import checked_options, get, import_corpus
@@ -47,8 +48,6 @@ def test_columns_that_are_no_fields_are_kept(tmp_path):
 
 
 def test_the_rows_of_every_format_are_the_same(tmp_path):
-    from layouts import LAYOUTS
-
     found = []
     for layout in ("table_csv", "table_tsv", "table_jsonl", "table_json"):
         name, path, options = LAYOUTS[layout](tmp_path / layout)
@@ -267,3 +266,81 @@ def test_a_table_imports_from_the_command_line_s_texts(tmp_path):
     options = {"columns": TABLE_COLUMNS, "images": str(tmp_path), "commercial": "true"}
     corpus = import_corpus("table", tmp_path / "t.json", tmp_path / "out", options=options, progress=False)
     assert corpus.card["commercial"] is True and corpus.card["num_images"] == 3
+
+
+# ---------------------------------------------------------------- other tools' forms
+
+
+def test_llava_conversations(tmp_path):
+    name, path, options = LAYOUTS["llava"](tmp_path)
+    samples = [row.sample for row in get(name).rows(path, **options, drop=print)]
+    assert [(s.id, s.question, s.answers, s.kind, s.split) for s in samples] == [
+        ("r0-1", "Is it large?", ("yes",), "closed", "train"),
+        ("r0-2", "What is shown?", ("a mass",), "open", "train"),
+        ("r1", "Which plane is it?", ("axial",), "open", "train"),
+        ("r2", "Which plane is it?", ("axial",), "open", "validation"),
+    ]
+    one = list(get(name).rows(path / "val.json", split="test", drop=print))
+    assert [row.sample.split for row in one] == ["validation"] and one[0].picture == path / "images/1.png"
+    (path / "mine.json").write_text((path / "val.json").read_text())
+    assert [row.sample.split for row in get(name).rows(path / "mine.json", split="test", drop=print)] == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([], "expected turns"),
+        ([{"from": "human", "value": "q"}], "expected turns"),
+        ([{"from": "gpt", "value": "q"}, {"from": "human", "value": "a"}], "expected a turn from human"),
+        ([{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "a"}], "the question is empty"),
+        ([{"from": "human", "value": "q"}, {"from": "gpt", "value": None}], "expected text"),
+    ],
+)
+def test_conversations_that_are_none(turns, message, tmp_path):
+    save(tmp_path / "x.png", 1)
+    (tmp_path / "train.json").write_text(json.dumps([{"id": "1", "image": "x.png", "conversations": turns}]))
+    with pytest.raises(InputError, match=rf"train\.json, row 1, .*{message}"):
+        list(get("llava").rows(tmp_path, drop=print))
+
+
+def test_vlmevalkit_tables(tmp_path):
+    name, path, options = LAYOUTS["vlmevalkit"](tmp_path)
+    rows = list(get(name).rows(path, **options, drop=print))
+    assert [(s.sample.answers, s.sample.kind, s.sample.choices, s.sample.topic, s.sample.split) for s in rows] == [
+        (("MR",), "choice", ("CT", "MR"), "modality", "test"),
+        (("yes",), "closed", (), "plane", "test"),
+        (("a mass",), "open", (), None, "test"),
+    ]
+    assert rows[0].picture == rows[1].picture and rows[0].sample.extra == {"l2-category": "x"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("7", "no row before this one"),
+        ("['a']", "several pictures"),
+        ("no base 64!", "neither base64"),
+        ("", "no image"),
+    ],
+)
+def test_images_that_a_vlmevalkit_table_cannot_have(cell, message, tmp_path):
+    (tmp_path / "t.tsv").write_text(f"index\timage\tquestion\tanswer\n0\t{cell}\tq\ta\n")
+    with pytest.raises(InputError, match=rf"t\.tsv, row 2, image: {message}"):
+        list(get("vlmevalkit").rows(tmp_path / "t.tsv", drop=print))
+    (tmp_path / "p.tsv").write_text("index\timage_path\tquestion\tanswer\n0\tx.png\tq\ta\n")
+    assert next(get("vlmevalkit").rows(tmp_path / "p.tsv", drop=print)).picture == tmp_path / "x.png"
+
+
+def test_the_terms_of_an_export_travel_and_what_the_user_says_goes_before(tmp_path):
+    csv_file(tmp_path, "question,answer,image\nq,a,x.png\n")
+    save(tmp_path / "x.png", 1)
+    terms = {"name": "toy", "title": "Toy", "licence": "CC BY-NC 4.0", "commercial": False, "citation": "Doe (2020)."}
+    (tmp_path / "card.json").write_text(json.dumps(terms))
+    card = import_corpus("table", tmp_path / "t.csv", tmp_path / "out", progress=False).card
+    assert {key: card[key] for key in terms} == terms and "card.json" in card["inputs"]
+    options = {"licence": "mine", "commercial": True}
+    card = import_corpus("table", tmp_path / "t.csv", tmp_path / "out", options=options, progress=False).card
+    assert (card["licence"], card["commercial"], card["name"]) == ("mine", True, "toy")
+    (tmp_path / "card.json").write_text("[1]")  # somebody else's
+    card = import_corpus("table", tmp_path / "t.csv", tmp_path / "out", progress=False).card
+    assert (card["name"], card["licence"]) == ("t", "not stated")

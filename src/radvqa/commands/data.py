@@ -103,16 +103,13 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The new folder.")],
 ) -> None:
     """Write a corpus in a form that other tools read."""
-    from radvqa.export import KEPT
     from radvqa.export import export as write
-    from radvqa.sample import SCHEMA, Corpus
+    from radvqa.sample import Corpus
 
     found = write(Corpus(corpus), out, form)
     typer.echo(f"{found['questions']:,} questions in {found['folder']}")
     for reason, number in found["left_out"].items():
         typer.echo(f"  left out: {number:,} - {reason}")
-    if KEPT[form] != tuple(SCHEMA.names):
-        typer.echo(f"  this form holds only: {', '.join(KEPT[form])}")
 
 
 def _short(text: str) -> str:

@@ -32,6 +32,7 @@ NAMES = (
     "dicom",
     "huggingface",
     "iu_xray",
+    "llava",
     "medpix",
     "mimic_cxr",
     "path_vqa",
@@ -41,6 +42,7 @@ NAMES = (
     "rocov2",
     "slake",
     "table",
+    "vlmevalkit",
     "vqa_med",
     "vqa_rad",
 )

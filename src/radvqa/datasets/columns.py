@@ -102,7 +102,7 @@ class Columns:
         value = record.get(self.column["image"])
         if isinstance(value, dict):  # the Image feature of Hugging Face `datasets`
             value = value.get("bytes") or value.get("path")
-        if isinstance(value, bytes):
+        if isinstance(value, (bytes, Path)):
             return value
         if value is None or value == "":
             return None
@@ -123,7 +123,7 @@ class Columns:
             )
         choices = self.many(row, record, "choices")
         if not self.prepared:
-            answers = tuple(tidy(_chosen(answer, choices, self.file, row)) for answer in answers)
+            answers = tuple(tidy(chosen(answer, choices, self.file, row)) for answer in answers)
         split = self.split(row, record)
         given = {field: value for field in TEXT_FIELDS if (value := self.text(row, record, field))}
         return sample_at(
@@ -218,8 +218,8 @@ class Columns:
         return value
 
 
-def _chosen(answer: str, choices: tuple[str, ...], file: Path, row: int) -> str:
-    """The option an answer names: by its words, or by its letter."""
+def chosen(answer: str, choices: tuple[str, ...], file: Path, row: int) -> str:
+    """The option an answer names, by its words or by its letter; the answer itself where there are no options."""
     if not choices:
         return answer
     same = [choice for choice in choices if choice.lower() == answer.lower()]

@@ -2,7 +2,7 @@
 
 A folder holds Parquet files named after their split (`data/train-00000-of-00002.parquet`), or what `save_to_disk` writes
 (`train/data-00000-of-00001.arrow`, `dataset_dict.json`). It is read with pyarrow. A repository is named with
-`repository=owner/name` and needs the `datasets` library (`pip install datasets`) and a network. Columns are named as for
+`repository=owner/name` and needs the `datasets` library (`pip install radvqa[hub]`) and a network. Columns are named as for
 `table`; pictures are the Image feature, or file names below the folder.
 
     radvqa import huggingface vqa-rad/ --out corpora/hf columns.answer=label
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from radvqa.datasets.columnar import arrow_records, parquet_records
+from radvqa.datasets.columnar import arrow_records, parquet_records, with_class_names
 from radvqa.datasets.columns import SPLIT_WORDS, Columns
 from radvqa.datasets.reading import Record
-from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out
+from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, told_card
 from radvqa.errors import InputError
 from radvqa.sample import SPLITS
 
@@ -93,11 +92,8 @@ def rows(
 
 
 def describe(options: Mapping[str, Any]) -> Card:
-    """The card with what the user says of the data set."""
-    told = {key: options[key] for key in ("name", "licence", "commercial", "citation") if options.get(key)}
-    repository = options.get("repository") or (options["path"].name if options["path"] else None)
-    told = ({"name": repository.replace("/", "-"), "title": repository} if repository else {}) | told
-    return replace(CARD, **told)
+    """The card with what the user, or the card.json of an export, says of the data set."""
+    return told_card(CARD, options, title=options.get("repository"))
 
 
 class Part(NamedTuple):
@@ -145,7 +141,7 @@ def _of_hub(repository: str, config: str | None, revision: str | None) -> list[P
         import datasets
     except ImportError as error:
         found = "reading a repository needs the `datasets` library"
-        raise InputError(found, key="repository", fix="pip install datasets, or give a local folder") from error
+        raise InputError(found, key="repository", fix="pip install 'radvqa[hub]', or give a local folder") from error
     try:
         found = datasets.load_dataset(repository, config, revision=revision, streaming=True)
     except (OSError, ValueError) as error:  # no network, no such repository, several configurations
@@ -155,12 +151,15 @@ def _of_hub(repository: str, config: str | None, revision: str | None) -> list[P
         split = SPLIT_WORDS.get(word.lower(), word.lower())
         if split not in SPLITS:
             raise InputError(f"{repository} has a split {word!r}", key="repository", fix="use " + ", ".join(SPLITS))
+        classes = {}
         for column, feature in (data.features or {}).items():
             if isinstance(feature, datasets.Image):
                 data = data.cast_column(column, datasets.Image(decode=False))
-        parts.append(Part(Path(f"{repository}/{word}"), split, _counted(data)))
+            if isinstance(feature, datasets.ClassLabel):
+                classes[column] = feature.names
+        parts.append(_part(Path(f"{repository}/{word}"), split, data, classes))
     return parts
 
 
-def _counted(data: Any) -> Callable[[], Iterator[tuple[int, Record]]]:
-    return lambda: ((row, dict(record)) for row, record in enumerate(data, 1))
+def _part(file: Path, split: str, data: Any, classes: dict[str, list[str]]) -> Part:
+    return Part(file, split, lambda: ((n, with_class_names(dict(r), classes, file, n)) for n, r in enumerate(data, 1)))

@@ -28,6 +28,7 @@ Record = dict[str, Any]
 NAME_SHOWN = 80
 DAMAGED = (OSError, EOFError, zlib.error)
 """What reading a file may raise when its disk, or its compression, is damaged."""
+csv.field_size_limit(1 << 30)  # a picture in base64 is a field too
 _watched: ContextVar[set[Path] | None] = ContextVar("watched", default=None)
 
 

@@ -11,13 +11,14 @@ the licence from the user also have `describe(options) -> Card`, `path` among th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
+from radvqa.datasets.reading import json_value
 from radvqa.errors import InputError
 from radvqa.sample import Sample
 
@@ -46,6 +47,32 @@ class Row:
 
     sample: Sample
     picture: Picture | None
+
+
+def told_card(card: Card, options: Mapping[str, Any], title: str | None = None) -> Card:
+    """The card of data whose terms the files do not say: what the user says of it goes before the card.json that lies
+    beside an export. `title` is that of data without a path."""
+    path: Path | None = options["path"]
+    title = title or (path.name if path else card.title)
+    told: dict[str, Any] = {"name": path.stem if path else title.replace("/", "-"), "title": title}
+    if path is not None:
+        told |= _beside(path if path.is_dir() else path.parent)
+    told |= {key: options[key] for key in ("name", "licence", "commercial", "citation") if options.get(key) is not None}
+    return replace(card, **told)
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    """What the card.json of an export says, nothing where there is none."""
+    file = folder / "card.json"
+    found = json_value(file) if file.is_file() else None
+    if not isinstance(found, dict) or not isinstance(found.get("licence"), str):
+        return {}
+    texts = {
+        key: found[key]
+        for key in ("name", "title", "licence", "citation", "homepage")
+        if isinstance(found.get(key), str)
+    }
+    return texts | {"commercial": found.get("commercial") is True}
 
 
 def held_out(subjects: Collection[str], share: float, seed: int, holdout: Holdout = "validation") -> dict[str, str]:

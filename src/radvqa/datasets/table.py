@@ -9,7 +9,6 @@ question and answer must exist. Images are files of the image folder (by default
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from radvqa.datasets.columnar import parquet_records
 from radvqa.datasets.columns import Columns
 from radvqa.datasets.json_array import json_records
 from radvqa.datasets.reading import Record, csv_records, jsonl_records
-from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out
+from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, told_card
 from radvqa.errors import InputError
 
 CARD = Card(
@@ -81,10 +80,8 @@ def rows(
 
 
 def describe(options: Mapping[str, Any]) -> Card:
-    """The card with what the user says of the table."""
-    told = {key: options[key] for key in ("name", "licence", "commercial", "citation") if options.get(key)}
-    path: Path = options["path"]
-    return replace(CARD, **({"name": path.stem, "title": path.name} | told))
+    """The card with what the user, or the card.json of an export, says of the table."""
+    return told_card(CARD, options)
 
 
 def _format_of(path: Path, format: str) -> str:

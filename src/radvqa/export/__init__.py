@@ -11,8 +11,7 @@ and card.json: licence, citation and counts travel along.
 
     export(Corpus("corpora/vqa_rad"), Path("vqa_rad-hf"), "huggingface")
 
-`huggingface` and `jsonl` hold every field: imported again with `huggingface` or `table`, they give the same Samples and
-the same pictures. KEPT says which fields the other two hold.
+Imported again (with `huggingface`, `table`, `llava`, `vlmevalkit`) they give the same Samples and the same pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from radvqa.errors import InputError
 from radvqa.export import huggingface, jsonl, llava, vlmevalkit
-from radvqa.sample import SCHEMA, Corpus
+from radvqa.sample import Corpus
 
 Form = Literal["huggingface", "jsonl", "llava", "vlmevalkit"]
 FORMS: dict[str, Callable[[Corpus, Path], Counter[str]]] = {
@@ -36,12 +35,6 @@ FORMS: dict[str, Callable[[Corpus, Path], Counter[str]]] = {
     "vlmevalkit": vlmevalkit.write,
 }
 """Each writes a corpus into an empty folder and gives how many questions it had to leave out, by reason."""
-KEPT: dict[str, tuple[str, ...]] = {
-    "huggingface": tuple(SCHEMA.names),
-    "jsonl": tuple(SCHEMA.names),
-    "llava": ("id", "image", "question", "answers[0]", "split"),
-    "vlmevalkit": ("id", "image", "question", "answers[0]", "choices", "topic", "split", "kind of choice questions"),
-}
 
 
 def export(corpus: Corpus, out: str | Path, form: Form | str) -> dict[str, Any]:
@@ -70,4 +63,4 @@ def export(corpus: Corpus, out: str | Path, form: Form | str) -> dict[str, Any]:
     return {"form": form, "questions": questions, "left_out": dict(left_out), "folder": out}
 
 
-__all__ = ["FORMS", "KEPT", "Form", "export"]
+__all__ = ["FORMS", "Form", "export"]

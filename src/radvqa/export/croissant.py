@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
-_PLAIN = (
-    "citeAs column conformsTo extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath "
-)
-_PLAIN += "key md5 parentField path recordSet references regex repeated replace separator source subField transform"
+_PLAIN = "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath "
+_PLAIN += "key md5 parentField path recordSet references regex repeated replace samplingRate separator source subField "
+_PLAIN += "transform"
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -107,21 +106,35 @@ def _record_set(name: str, split: str, source: str, schema: pa.Schema) -> dict[s
 
 
 def _field(field: pa.Field, record_set: str, source: str) -> dict[str, Any]:
-    image = field.name == "image"
-    extract: dict[str, Any] = {"column": field.name}
-    found = {
-        "@type": "cr:Field",
-        "@id": f"{record_set}/{field.name}",
-        "name": field.name,
-        "description": MEANINGS[field.name],
-        "dataType": "sc:ImageObject" if image else "sc:Text",
-        "source": {"fileObject": {"@id": source}, "extract": extract},
-    }
-    if image:
-        found["source"]["transform"] = {"jsonPath": "bytes"}
+    found = {"@type": "cr:Field", "@id": f"{record_set}/{field.name}", "name": field.name}
+    found |= {"description": MEANINGS[field.name]}
     if pa.types.is_list(field.type):
         found["repeated"] = True
-    return found
+        if pa.types.is_struct(field.type.value_type):
+            return found | {
+                "subField": [_sub_field(part, found["@id"], field.name, source) for part in field.type.value_type]
+            }
+    image = field.name == "image"
+    return found | {
+        "dataType": "sc:ImageObject" if pa.types.is_binary(field.type) or image else "sc:Text",
+        "source": _extracted(source, field.name, "bytes" if image else None),
+    }
+
+
+def _sub_field(part: pa.Field, parent: str, column: str, source: str) -> dict[str, Any]:
+    """One member of the records that a column holds lists of."""
+    return {
+        "@type": "cr:Field",
+        "@id": f"{parent}/{part.name}",
+        "name": part.name,
+        "dataType": "sc:Float" if pa.types.is_floating(part.type) else "sc:Text",
+        "source": _extracted(source, column, part.name),
+    }
+
+
+def _extracted(source: str, column: str, json_path: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"fileObject": {"@id": source}, "extract": {"column": column}}
+    return found | ({"transform": {"jsonPath": json_path}} if json_path else {})
 
 
 def _sha256(path: Path) -> str:

@@ -11,9 +11,10 @@ import base64
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from radvqa.export.pictures import PictureFiles
-from radvqa.sample import Corpus, to_row
+from radvqa.sample import Corpus, Sample, to_row
 
 
 def write(corpus: Corpus, folder: Path) -> Counter[str]:
@@ -21,9 +22,15 @@ def write(corpus: Corpus, folder: Path) -> Counter[str]:
     pictures = PictureFiles(corpus, folder / "images")
     with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
         for sample in corpus.samples():
-            row = to_row(sample)
-            row["image"] = pictures.name(sample.image) if sample.image is not None else None
-            row["mask"] = base64.b64encode(sample.mask).decode("ascii") if sample.mask is not None else None
-            row["extra"] = dict(sample.extra)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            image = pictures.name(sample.image) if sample.image is not None else None
+            row = as_json(sample)
+            file.write(json.dumps({"id": row.pop("id"), "image": image} | row, ensure_ascii=False) + "\n")
     return Counter()
+
+
+def as_json(sample: Sample) -> dict[str, Any]:
+    """Every field but the picture, as JSON holds it."""
+    row = to_row(sample)
+    del row["image"]
+    mask = base64.b64encode(sample.mask).decode("ascii") if sample.mask is not None else None
+    return row | {"mask": mask, "extra": dict(sample.extra)}

@@ -1,25 +1,27 @@
 """VLMEvalKit's tables: tab-separated, pictures in base64; choice questions in one file, all others in another.
 
-    index  id         image      question  A    B    C    D    answer  category  split
-    0      pmc_vqa-7  /9j/4AAQ…  What ...  CT   MR   US   PET  B       modality  test
+    index  id         image      question  A    B    C    D    answer  category  split  sample
+    0      pmc_vqa-7  /9j/4AAQ…  What ...  CT   MR   US   PET  B       modality  test   {"id": ...}
     1      pmc_vqa-8  0          ...
 
 `<name>_MCQ.tsv` has the options in columns of their letter and the letter as `answer`; `<name>_VQA.tsv` the first answer.
-A picture that was there before is named by the index of its row, as the tool's own tables do. Of the other fields only
-id, topic (`category`) and split are kept. Left out, and counted: questions without a picture, and choice questions whose
-answer is none of the choices or that have more than 26.
+A picture that was there before is named by the index of its row, as the tool's own tables do. `sample` holds every field
+as in JSON lines; the tool passes it over, and `radvqa import vlmevalkit` gives the same Samples. Left out, and counted:
+questions without a picture, and choice questions whose answer is none of the choices or that have more than 26.
 """
 
 from __future__ import annotations
 
 import base64
 import csv
+import json
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from radvqa.export.jsonl import as_json
 from radvqa.sample import Corpus, Sample
 
 
@@ -66,7 +68,7 @@ class _Table:
         self._writer, self._letters = writer, letters
         self._first_row: dict[str, int] = {}
         self._num_rows = 0
-        writer.writerow(["index", "id", "image", "question", *letters, "answer", "category", "split"])
+        writer.writerow(["index", "id", "image", "question", *letters, "answer", "category", "split", "sample"])
 
     def add(self, sample: Sample, corpus: Corpus) -> None:
         assert sample.image is not None
@@ -77,6 +79,7 @@ class _Table:
         answer = sample.answers[0]
         if self._letters:
             answer = self._letters[sample.choices.index(answer)]
-        head, tail = [self._num_rows, sample.id, image, sample.question], [answer, sample.topic or "", sample.split]
-        self._writer.writerow([*head, *options, *tail])
+        head = [self._num_rows, sample.id, image, sample.question]
+        whole = json.dumps(as_json(sample), ensure_ascii=False)
+        self._writer.writerow([*head, *options, answer, sample.topic or "", sample.split, whole])
         self._num_rows += 1
