@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from radvqa import stepper as stepping
 from radvqa import train
-from radvqa.bench_train import Sizes, compare
+from radvqa.bench_model import Sizes
+from radvqa.bench_train import ARMS, compare
 from radvqa.cli import app
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma
@@ -199,10 +200,24 @@ def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, meth
 def test_the_benchmark_compares_equal_training():
     """Its arms at four image tokens: the exact layout follows Trainer with peft and the processor loss by loss."""
     found = compare(Sizes(questions=3, image_px=28, vocabulary=1200, batch_size=6), steps=3)
-    assert found["loss_difference"]["prefix"] < 1e-4 and found["per_step"] == 6
+    assert found["per_step"] == 6 and set(found["ratio"]) == set(ARMS) >= {"trainer", "prefix", "image-first"}
+    exact = set(ARMS) - {"image-first"}  # TRL among them where it is installed
+    assert all(found["loss_difference"][arm] < 1e-4 for arm in exact)
     assert found["first_loss"] == pytest.approx(7.09, abs=0.5)  # near log 1200: nothing is known yet
-    assert set(found["ratio"]) == {"trainer", "prefix", "image-first"} and found["ratio"]["trainer"] == 1
+    assert found["ratio"]["trainer"] == 1
     assert found["loss_difference"]["image-first"] > 1e-6  # another mask
+
+
+def test_the_benchmark_cuts_the_baselines_step_as_its_own():
+    """22 questions, at most 11 rows at once: two halves, of which the loss is the whole's."""
+    sizes = Sizes(questions=4, image_px=28, vocabulary=1200, batch_size=4, rows_at_once=3)
+    assert (sizes.accumulation, Sizes(22, rows_at_once=11).accumulation, Sizes(8, rows_at_once=11).accumulation) == (
+        2,
+        2,
+        1,
+    )
+    found = compare(sizes, steps=2, arms=("trainer", "prefix"))
+    assert found["loss_difference"]["prefix"] < 1e-4
 
 
 def test_bench_says_what_it_can_measure():

@@ -1,33 +1,37 @@
 """How much faster the loop is than the founding recipe as anyone would write it, on the same model, data and order.
 
-In: sizes. Out: questions a second of transformers `Trainer` + peft + the processor as collator (one row a question) and
-of our two layouts, alternating in one process; peak memory of each in a process of its own; losses step by step.
+In: sizes. Out: questions a second of transformers `Trainer` + peft + the processor as collator (one row a question), of
+TRL's `SFTTrainer` with the same collator, and of our two layouts, alternating in one process; peak memory of each in a
+process of its own; losses step by step.
 
     print(compare(Sizes(questions=8, image_px=224), steps=4))
 
-The model is a PaliGemma with random weights; a question has 24 text tokens, 4 of them supervised. Seconds are processor
-seconds of the process where only the CPU works (what else runs on the machine then matters little), by the clock on a GPU.
+Seconds are processor seconds of the process where only the CPU works (what else runs on the machine then matters little),
+by the clock on a GPU. TRL's own collator cannot train PaliGemma: it hands completions to the processor without a picture,
+which the processor refuses, and would make them part of the bidirectional prefix; so TRL gets the processor as collator.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import os
+import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
-    PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
-    PreTrainedTokenizerFast,
+    PrinterCallback,
     SiglipImageProcessor,
     Trainer,
     TrainerCallback,
@@ -35,38 +39,22 @@ from transformers import (
 )
 
 from radvqa.batch import encode
+from radvqa.bench_model import Sizes, config_of, rows_of, tokenizer_of
 from radvqa.families import PaliGemma
 from radvqa.model import VQAModel, adapt
 from radvqa.order import Item
 from radvqa.pixels import PixelFormat
 from radvqa.recipe_sections import Adapt, Stage, TrainSource
+from radvqa.stage import measuring
 from radvqa.stepper import Stepper
 
 Step = Callable[[int], tuple[float, float]]
 """Step number -> loss, seconds."""
-ARMS = ("trainer", "prefix", "image-first")
-PROMPT_WORDS, ANSWER_WORDS = 18, 3
-"""With bos and newline, and with eos: 24 text tokens, 4 of them supervised."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What is trained on what."""
-
-    questions: int = 8
-    """Of one image."""
-    image_px: int = 224
-    vocabulary: int = 32_000
-    """Rows of the embedding; PaliGemma's own is 257,216."""
-    batch_size: int = 8
-    """Questions in a step, at least; whole images."""
-    rank: int = 12
-    full_size: bool = False
-    """PaliGemma-3B's widths and depths in bfloat16 instead of 16 million parameters."""
-
-    @property
-    def per_step(self) -> int:
-        return self.questions * max(1, self.batch_size // self.questions)
+OURS = ("prefix", "image-first")
+ARMS = ("trainer", *(("trl",) if find_spec("trl") else ()), *OURS)
+"""TRL is among them where it is installed (`pip install radvqa[bench]`)."""
+CASES = tuple(Sizes(n, px, rows_at_once=22 if px == 224 else 11) for px in (224, 448) for n in (1, 4, 8, 22))
+"""1, 4, 8 and 22 questions an image at 256 and 1,024 image tokens; 22 rows of 1,024 tokens in two halves."""
 
 
 class Bench:
@@ -78,25 +66,21 @@ class Bench:
             prefix="radvqa-bench-"
         )  # the Trainer wants a folder; it goes with this object
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = _tokenizer(sizes.vocabulary)
+        self.tokenizer = tokenizer_of(sizes.vocabulary)
         self.pictures_processor = SiglipImageProcessor(
             size={"height": sizes.image_px, "width": sizes.image_px}, image_mean=[0.5] * 3, image_std=[0.5] * 3
         )
-        self.pictures_processor.image_seq_length = (sizes.image_px // 14) ** 2  # type: ignore[attr-defined]
+        self.pictures_processor.image_seq_length = sizes.image_tokens  # type: ignore[attr-defined]
         self.form = PixelFormat.of(self.pictures_processor, sizes.image_px)
         rng = np.random.default_rng(0)
         images = steps * sizes.per_step // sizes.questions
         self.pictures = [Image.fromarray(rng.integers(0, 255, (300, 300, 3), np.uint8)) for _ in range(images)]
-        self.rows = [
-            (i, _words(rng, PROMPT_WORDS), _words(rng, ANSWER_WORDS))
-            for i in range(images)
-            for _ in range(sizes.questions)
-        ]
+        self.rows = rows_of(sizes, images)
 
     def model(self, layout: str) -> VQAModel:
         """The model with its LoRA, the same weights every time."""
         torch.manual_seed(0)
-        config = _config(self.sizes)
+        config = config_of(self.sizes)
         dtype = torch.bfloat16 if self.sizes.full_size else torch.float32
         with self.device:
             network: Any = PaliGemmaForConditionalGeneration(config)
@@ -118,11 +102,14 @@ class Bench:
     def ours(self, layout: str) -> Step:
         """A function that does step i and gives its loss and seconds."""
         model, sizes = self.model(layout), self.sizes
-        num = model.family.num_image_tokens
-        items = [Item(str(n), str(i), encode(self.tokenizer, num, p, a)) for n, (i, p, a) in enumerate(self.rows)]
+        items = [
+            Item(str(n), str(i), encode(self.tokenizer, model.family.num_image_tokens, p, a))
+            for n, (i, p, a) in enumerate(self.rows)
+        ]
+        parts = sizes.accumulation if layout == "prefix" else 1
         stage = Stage(
-            name="bench", data=(TrainSource(corpus="c"),), steps=self.steps, batch_size=sizes.per_step,
-            questions_per_image=sizes.questions, lr=1e-4,
+            name="bench", data=(TrainSource(corpus="c"),), steps=self.steps, batch_size=sizes.per_step // parts,
+            accumulation=parts, questions_per_image=sizes.questions, lr=1e-4,
         )  # fmt: skip
         stepper = Stepper(model, items, self, stage, 0, places=range(len(items)))
 
@@ -132,106 +119,68 @@ class Bench:
 
         return step
 
-    def trainer(self) -> Step:
-        """The baseline, called for one step at a time; what `train()` does before its loop is not counted."""
+    def collate(self, rows: Sequence[dict[str, int]]) -> Any:
+        """The processor as collator: a row a question, each with its picture."""
         processor = PaliGemmaProcessor(image_processor=self.pictures_processor, tokenizer=self.tokenizer)
-
-        def collate(rows: list[tuple[int, str, str]]) -> Any:
-            return processor(
-                images=[self.pictures[i] for i, _, _ in rows], text=["<image>" + p for _, p, _ in rows],
-                suffix=[a for _, _, a in rows], return_tensors="pt", padding=True,
-            )  # fmt: skip
-
-        losses: list[float] = []
-        times: list[float] = []
-        clock = self.clock
-
-        class Watch(TrainerCallback):
-            def on_train_begin(self, *_: Any, **__: Any) -> None:
-                times.append(clock())
-
-            def on_train_end(self, *_: Any, **__: Any) -> None:
-                times.append(clock())
-
-            def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
-                losses.extend([logs["loss"]] if logs and "loss" in logs else [])
-
-        arguments = TrainingArguments(
-            output_dir=self.scratch.name, max_steps=1, per_device_train_batch_size=self.sizes.per_step, learning_rate=1e-4,
-            lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, logging_steps=1, report_to=[],
-            save_strategy="no", remove_unused_columns=False, use_cpu=self.device.type == "cpu", disable_tqdm=True,
-            dataloader_pin_memory=False, train_sampling_strategy="sequential", bf16=self.sizes.full_size,
+        asked = [self.rows[row["row"]] for row in rows]
+        return processor(
+            images=[self.pictures[i] for i, _, _ in asked], text=["<image>" + prompt for _, prompt, _ in asked],
+            suffix=[answer for _, _, answer in asked], return_tensors="pt", padding=True,
         )  # fmt: skip
-        model = self.model("prefix").network
-        trainer = Trainer(model, arguments, data_collator=collate, train_dataset=self.rows, callbacks=[Watch()])  # type: ignore[arg-type]
+
+    def theirs(self, make: Callable[..., Any]) -> Step:
+        """A Trainer, called for one step at a time; what `train()` does before its loop is not counted."""
+        watch, sizes = Watch(self.clock), self.sizes
+        arguments = {
+            "output_dir": self.scratch.name, "max_steps": 1, "learning_rate": 1e-4, "lr_scheduler_type": "constant",
+            "per_device_train_batch_size": sizes.per_step // sizes.accumulation, "weight_decay": 0.0,
+            "gradient_accumulation_steps": sizes.accumulation, "max_grad_norm": 1.0, "logging_steps": 1, "report_to": [],
+            "save_strategy": "no", "remove_unused_columns": False, "use_cpu": self.device.type == "cpu",
+            "disable_tqdm": True, "dataloader_pin_memory": False, "train_sampling_strategy": "sequential",
+            "bf16": sizes.full_size, "gradient_checkpointing": False,
+        }  # fmt: skip
+        trainer = make(self.model("prefix").network, arguments, data_collator=self.collate, callbacks=[watch])
+        trainer.remove_callback(PrinterCallback)
 
         def step(number: int) -> tuple[float, float]:
-            size = self.sizes.per_step
-            trainer.train_dataset = self.rows[number * size : (number + 1) * size]  # type: ignore[assignment]
+            trainer.train_dataset = [{"row": number * sizes.per_step + i} for i in range(sizes.per_step)]
             trainer.train()
-            return losses[-1], times[-1] - times[-2]
+            return watch.losses[-1], watch.times[-1] - watch.times[-2]
 
         return step
 
+    def trl(self, network: Any, arguments: dict[str, Any], **more: Any) -> Any:
+        from datasets import Dataset
+        from trl.trainer.sft_config import SFTConfig
+        from trl.trainer.sft_trainer import SFTTrainer
+
+        told = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
+        rows = Dataset.from_dict({"row": [0]})
+        return SFTTrainer(network, told, train_dataset=rows, processing_class=self.tokenizer, **more)
+
     def arm(self, name: str) -> Step:
-        return self.trainer() if name == "trainer" else self.ours(name)
+        if name in OURS:
+            return self.ours(name)
+        plain: Callable[..., Any] = lambda network, told, **more: Trainer(network, TrainingArguments(**told), **more)  # noqa: E731
+        return self.theirs(self.trl if name == "trl" else plain)
 
 
-def _words(rng: np.random.Generator, number: int) -> str:
-    return " ".join(f"w{k}" for k in rng.integers(0, 1000, number))
+class Watch(TrainerCallback):
+    """When a Trainer's loop begins and ends, and the losses it logs."""
 
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.losses: list[float] = []
+        self.times: list[float] = []
 
-def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """Words w0 to w999, PaliGemma's special tokens, and `<image>` as the last row of the embedding."""
-    names = ["<pad>", "<eos>", "<bos>", "<unk>", "\n", *(f"w{k}" for k in range(1000))]
-    names += [f"<unused{k}>" for k in range(vocabulary - 1 - len(names))]
-    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(" ", "removed")]
-    )
-    tokenizer.add_special_tokens([AddedToken("<image>", special=True, normalized=False)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"},
-    )  # fmt: skip
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.times.append(self.clock())
 
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.times.append(self.clock())
 
-def _config(sizes: Sizes) -> PaliGemmaConfig:
-    vision = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 3}
-    text = {
-        "hidden_size": 256,
-        "intermediate_size": 1024,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 4,
-        "head_dim": 64,
-    }
-    if sizes.full_size:
-        vision = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
-        text = {
-            "hidden_size": 2048,
-            "intermediate_size": 16384,
-            "num_hidden_layers": 18,
-            "num_attention_heads": 8,
-            "head_dim": 256,
-        }
-    width = text["hidden_size"]
-    more: dict[str, Any] = {"model_type": "siglip_vision_model", "image_size": sizes.image_px, "patch_size": 14}
-    ids = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
-    whole: dict[str, Any] = {
-        "vision_config": {**vision, **more, "projection_dim": width, "vision_use_head": False},
-        "text_config": {
-            **text,
-            **ids,
-            "model_type": "gemma",
-            "num_key_value_heads": 1,
-            "vocab_size": sizes.vocabulary,
-            "max_position_embeddings": 8192,
-        },
-        "image_token_id": sizes.vocabulary - 1,
-        "projection_dim": width,
-        **ids,
-    }
-    return PaliGemmaConfig(**whole)
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+        self.losses.extend([logs["loss"]] if logs and "loss" in logs else [])
 
 
 # ---------------------------------------------------------------- measuring
@@ -254,7 +203,8 @@ def compare(sizes: Sizes, steps: int = 4, arms: Sequence[str] = ARMS) -> dict[st
         **asdict(sizes),
         "per_step": sizes.per_step,
         "steps": steps,
-        "image_tokens": (sizes.image_px // 14) ** 2,
+        "image_tokens": sizes.image_tokens,
+        "seconds": seconds,
         "questions_per_s": {name: sizes.per_step / value for name, value in median.items()},
         "ratio": {name: median[first] / value for name, value in median.items()},
         "loss_difference": {n: float(np.abs(np.subtract(losses[n], losses[first])).max()) for n in arms},
@@ -263,18 +213,48 @@ def compare(sizes: Sizes, steps: int = 4, arms: Sequence[str] = ARMS) -> dict[st
     }
 
 
-def peak_memory(sizes: Sizes, arms: Sequence[str] = ARMS) -> dict[str, float]:
-    """Peak bytes of two steps of each arm in a process of its own: of the GPU, or resident, Python and libraries included."""
+def peak_memory(sizes: Sizes, arms: Sequence[str] = ARMS) -> dict[str, Any]:
+    """Peak bytes of two steps of each arm in a process of its own, and their share of the first arm's.
+
+    On a GPU its allocator's; on a CPU resident memory, Python, the libraries and the weights included.
+    """
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        return {name: pool.apply(_peak, (sizes, name)) for name in arms}
+        peak = {name: pool.apply(_peak, (sizes, name)) for name in arms}
+    return {**asdict(sizes), "bytes": peak, "share": {name: value / peak[arms[0]] for name, value in peak.items()}}
 
 
 def _peak(sizes: Sizes, name: str) -> float:
     bench = Bench(sizes, 2)
     do = bench.arm(name)
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    with measuring() as measured:
         do(0), do(1)
-        return float(torch.cuda.max_memory_allocated())
-    do(0), do(1)
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        found = measured()
+    return float(found["peak_gpu_bytes" if bench.device.type == "cuda" else "peak_rss_bytes"])
+
+
+def report(
+    keep: Callable[[str, Any], None], found: Collection[str] = (), steps: int = 4, full_size: bool = False
+) -> None:
+    """All that the benchmark says, one finding at a time to `keep(name, value)`; what is in `found` is not done again.
+
+    Peak memory with PaliGemma's own 257,216 words, losses of the exact layout against the Trainer's over 50 steps, and
+    the questions a second of every case.
+    """
+    whole = Sizes(vocabulary=257_216, full_size=full_size)
+    work: dict[str, Callable[[], Any]] = {"peak memory": lambda: peak_memory(whole)}
+    for case in CASES:
+        sizes = replace(case, full_size=full_size)
+        name = f"{sizes.questions} questions an image, {sizes.image_tokens} image tokens"
+        work[name] = lambda sizes=sizes: compare(sizes, steps)
+    work["losses"] = lambda: compare(Sizes(full_size=full_size), 50, ("trainer", "prefix"))
+    for name, do in work.items():
+        if name not in found:
+            keep(name, do())
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on and with."""
+    cores = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cores
+    names = ("torch", "transformers", "peft", "accelerate", *(("trl",) if "trl" in ARMS else ()))
+    return {"device": device, "date": datetime.now(UTC).date().isoformat(), **{name: version(name) for name in names}}
