@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
@@ -241,12 +242,12 @@ def report(
     the questions a second of every case.
     """
     whole = Sizes(vocabulary=257_216, full_size=full_size)
-    work: dict[str, Callable[[], Any]] = {"peak memory": lambda: peak_memory(whole)}
+    work: dict[str, Callable[[], Any]] = {"peak memory": partial(peak_memory, whole)}
     for case in CASES:
         sizes = replace(case, full_size=full_size)
         name = f"{sizes.questions} questions an image, {sizes.image_tokens} image tokens"
-        work[name] = lambda sizes=sizes: compare(sizes, steps)
-    work["losses"] = lambda: compare(Sizes(full_size=full_size), 50, ("trainer", "prefix"))
+        work[name] = partial(compare, sizes, steps)
+    work["losses"] = partial(compare, Sizes(full_size=full_size), 50, ("trainer", "prefix"))
     for name, do in work.items():
         if name not in found:
             keep(name, do())

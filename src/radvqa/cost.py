@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,6 +50,10 @@ class Tower:
         a_token = 6 * self.width + 3 * self.attention + 3 * self.shared + 2 * (self.matrices - 1) * self.mlp
         return self.layers * tokens * a_token
 
+    def recomputed(self, tokens: int) -> float:
+        """The same where activations are computed again: the inputs of the layers, and what one layer keeps."""
+        return self.layers * tokens * self.width + self.kept(tokens) / self.layers
+
     def without_last(self) -> Tower:
         """The layers that are computed for every token (of the last, only keys and values are: see last_layer)."""
         return replace(self, layers=self.layers - 1)
@@ -77,27 +82,35 @@ def step_flops(family: Any, settings: Adapt, images: int, rows: int, tokens_a_ro
 
 
 def step_bytes(
-    family: Any, settings: Adapt, images: int, rows: int, tokens_a_row: int, supervised: int, size: int
+    family: Any,
+    settings: Adapt,
+    images: int,
+    rows: int,
+    tokens_a_row: int,
+    supervised: int,
+    size: int,
+    recompute: bool = False,
 ) -> float:
     """Bytes that a micro-batch's forward pass keeps, numbers of `size` bytes; logits are float32 and kept twice."""
     vision, language = towers(family)
     sees_back = settings.method == "full" or settings.projector or bool(settings.vision)
-    kept = language.without_last().kept(rows * tokens_a_row) + (
-        vision.kept(images * family.num_image_tokens) if sees_back else 0
-    )
+    parts = [(language.without_last(), rows * tokens_a_row)]
+    parts += [(vision, images * family.num_image_tokens)] if sees_back else []
+    kept = sum(tower.recomputed(tokens) if recompute else tower.kept(tokens) for tower, tokens in parts)
     return kept * size + 8.0 * supervised * family.text.vocab_size
 
 
-def matmul_ceiling(device: torch.device | str, dtype: torch.dtype, seconds: float = 0.3) -> float:
-    """Operations a second that large matrix products reach on this device: what MFU is a share of."""
-    size = 4096 if torch.device(device).type == "cuda" else 768
+@cache
+def matmul_ceiling(device: str, dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """Operations a second that large matrix products reach on this kind of device, measured once: what MFU is a share of."""
+    size = 4096 if device == "cuda" else 768
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best, start = 0.0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         began = time.perf_counter()
         for _ in range(4):
             a @ b
-        if torch.device(device).type == "cuda":
+        if device == "cuda":
             torch.cuda.synchronize()
         best = max(best, 4 * 2.0 * size**3 / (time.perf_counter() - began))
     return best

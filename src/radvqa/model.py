@@ -129,30 +129,30 @@ def load(
     adapter: str | Path | None = None,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    attention: str = "sdpa",
+    dtype: torch.dtype | str = "auto",
+    attention: str | None = None,
     style: str = "paligemma",
     quantized: bool = False,
 ) -> VQAModel:
     """Load a checkpoint, and on it an adapter, or instead of it a fully tuned model folder, that training wrote.
 
-    `dtype` defaults to bfloat16 on a GPU (float16 overflows Gemma) and float32 on a CPU; `quantized`: 4-bit weights on a
-    GPU. Raises InputError for a folder that is no model, a model type that is not supported, FlashAttention, and an
-    adapter of another base.
+    `dtype`: auto is bfloat16 on a GPU (float16 overflows Gemma) and float32 on a CPU. `attention`: None is the fastest
+    that computes the model as it was trained. `quantized`: 4-bit weights on a GPU. Raises InputError for a folder that
+    is no model, a model type that is not supported, FlashAttention, and an adapter of another base.
     """
-    if attention not in ("sdpa", "eager"):
+    if attention not in (None, "sdpa", "eager"):
         raise InputError(f"attention {attention!r} drops the prefix mask", key="attention", fix="use sdpa or eager")
     if adapter is not None and not Path(adapter).is_dir():
         raise InputError("no such adapter folder", file=adapter)
     if adapter is not None and (Path(adapter) / "config.json").is_file():
         name, adapter = adapter, None
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     path = checkpoint_path(name)
     try:
         config = AutoConfig.from_pretrained(path)
         family = family_of(config, name)
-        options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
+        options: dict[str, Any] = {"dtype": dtype_of(dtype, device)}
+        options["attn_implementation"] = family.attention(attention)
         if quantized:
             options |= {"quantization_config": _four_bit(device), "device_map": {"": device}}
         network: Any = family.network_class.from_pretrained(path, **options)
@@ -169,6 +169,15 @@ def load(
     if card:
         model.style, model.layout = card["prompt_style"], card["layout"]
     return model if adapter is None else _with_adapter(model, Path(adapter))
+
+
+def dtype_of(name: torch.dtype | str, device: torch.device) -> torch.dtype:
+    """A recipe's `model.dtype` on a device."""
+    if isinstance(name, torch.dtype):
+        return name
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def _four_bit(device: torch.device) -> Any:

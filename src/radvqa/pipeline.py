@@ -35,6 +35,8 @@ from radvqa.tree import one_of
 VERBS = ("import", "leakage", "train", "predict", "score", "explain", "trust", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
+UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "trackers")
+"""What of a stage its weights do not depend on."""
 ASIDE = Path("earlier") / "steps"
 """Where steps lie that an earlier recipe of this run named and this one does not."""
 
@@ -67,7 +69,7 @@ def plan(recipe: Recipe) -> list[Step]:
     steps.append(Step("scores", "score", (), settings, reads))
     if recipe.explain is not None:
         arm = recipe.explain.arm or recipe.arms[-1]
-        settings = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed}
+        settings = _who(recipe)
         settings["explain"] = recipe.explain.model_dump(mode="json")
         reads = (f"predictions/{arm}-none", *_arm_reads(arm), *_corpora(recipe.evaluate.data))
         steps.append(Step("saliency", "explain", (arm,), settings, reads, _model(recipe)))
@@ -96,15 +98,15 @@ def _leakage(recipe: Recipe) -> Step:
 
 def _train(recipe: Recipe, place: int) -> Step:
     stage = recipe.stages[place]
-    settings = stage.model_dump(mode="json", exclude={"name", "checkpoint_every_s"})
-    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "stage": settings}
+    settings = stage.model_dump(mode="json", exclude={"name", *UNSEEN})
+    config = {**_who(recipe), "stage": settings}
     # of the leakage step only what it leaves out: asking other questions need not mean training again
     foreign = _model(recipe) | {"leakage": recipe.out / "leakage" / "dropped.parquet"}
     return Step(stage.name, "train", (stage.name,), config, (*_arm_reads(stage.start), *_corpora(stage.data)), foreign)
 
 
 def _predict(recipe: Recipe, arm: str, control: str) -> Step:
-    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "arm": arm, "control": control}
+    config = {**_who(recipe), "arm": arm, "control": control}
     config |= _dump(recipe.evaluate, "data", "max_new_tokens")
     reads = (*_arm_reads(arm), *_corpora(recipe.evaluate.data))
     return Step(f"predictions/{arm}-{control}", "predict", (arm, control), config, reads, _model(recipe))
@@ -113,7 +115,7 @@ def _predict(recipe: Recipe, arm: str, control: str) -> Step:
 def _trust(recipe: Recipe) -> Step:
     settings, arm = recipe.trust, rooms.trusted(recipe)
     assert settings is not None
-    config = {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, "arm": arm}
+    config = {**_who(recipe), "arm": arm}
     config |= {"trust": settings.model_dump(mode="json"), **_dump(recipe.evaluate, "data", "max_new_tokens")}
     reads = (
         f"predictions/{arm}-none",
@@ -121,6 +123,12 @@ def _trust(recipe: Recipe) -> Step:
         *(f"corpora/{name}" for name in rooms.used(recipe)),
     )
     return Step("trust", "trust", (arm,), config, reads, _model(recipe))
+
+
+def _who(recipe: Recipe) -> dict[str, Any]:
+    """What every answer depends on."""
+    dtype = {} if recipe.model.dtype == "auto" else {"dtype": recipe.model.dtype}
+    return {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, **dtype}
 
 
 def _dump(part: Any, *names: str) -> dict[str, Any]:
@@ -235,7 +243,7 @@ def _do(
         return
     with screen.doing(step.name) as tell:
         with stages.writing(folder, step.config, inputs, resume=step.verb in RESUMED) as partial:
-            said = work(Task(recipe, recipe.out, step.name, step.item, partial, tell))
+            said = work(Task(recipe, recipe.out, step.name, step.item, partial, tell, screen.say))
         screen.done(step.name, said, stages.record(folder) or {})
 
 

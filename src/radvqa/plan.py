@@ -20,7 +20,7 @@ from transformers import AutoConfig
 from radvqa.cost import matmul_ceiling, step_bytes, step_flops
 from radvqa.errors import InputError
 from radvqa.families import family_of
-from radvqa.model import VQAModel, adapt, checkpoint_path, num_trainable, tower_of
+from radvqa.model import VQAModel, adapt, checkpoint_path, dtype_of, num_trainable, tower_of
 from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Stage
 
@@ -75,8 +75,8 @@ class StagePlan:
 def plans(recipe: Recipe) -> Iterator[StagePlan]:
     """One plan a stage. Raises InputError where the model's configuration cannot be read."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    ceiling = matmul_ceiling(device, dtype)
+    dtype = dtype_of(recipe.model.dtype, device)
+    ceiling = matmul_ceiling(device.type, dtype)
     for stage in recipe.stages:
         model = empty_model(recipe.model.name)
         parameters = {"language": 0, "vision": 0, "projector": 0}
@@ -135,6 +135,7 @@ def _plan(
         length,
         stage.batch_size * ANSWER_TOKENS,
         size,
+        stage.gradient_checkpointing,
     )
     trainable = num_trainable(model)
     return StagePlan(

@@ -191,6 +191,11 @@ class Stage(Part):
     """Stop after so many looks at the validation slice without a new lowest loss; None: never early."""
     checkpoint_every_s: Annotated[float, Field(ge=0)] = 300
     """Seconds of work a kill may cost."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again for the backward pass instead of kept: about a third slower, for a
+    fraction of the memory."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ("tensorboard",)
+    """Where the log goes besides log.jsonl: tensorboard into the stage's folder, the others where they are set up."""
     adapt: Adapt = Adapt()
     """What differs from the recipe's own `adapt`; here filled up with it."""
 

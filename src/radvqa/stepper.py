@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from radvqa.batch import IGNORED, Batch
+from radvqa.cost import matmul_ceiling, step_flops
 from radvqa.errors import InputError
 from radvqa.layouts import BUILDERS, COSTS, Build, Pictures
 from radvqa.lora import fuse
@@ -74,6 +75,8 @@ class Stepper:
         self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         self.average = Average(model.network, stage.ema) if stage.ema is not None else None
         fuse(model.network)
+        if stage.gradient_checkpointing:
+            model.family.recompute(model.network)
         self.loss = AnswerLoss(model)
         self.size = stage.batch_size
         """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
@@ -110,12 +113,13 @@ class Stepper:
         self.model.network.train()
         wait_s, total, micro = 0.0, torch.zeros(()), self.micro_batches(step)
         tokens = sum(item.encoded.num_supervised for item in self.order.step(step))
-        images = 0
+        images, flops = 0, 0.0
         for items in micro:
             began = time.perf_counter()
             batch = self._batch(items, step)
             wait_s += time.perf_counter() - began
             images += len(batch.pixels)
+            flops += self._flops(batch)
             loss = self.loss(batch.to(self.model.device, self.model.dtype)) / tokens
             self._check(loss, step, items)
             loss.backward()
@@ -130,7 +134,7 @@ class Stepper:
             "lr": rate,
             "gradient_norm": norm,
             "supervised_tokens": tokens,
-            **self._speed(self.order.step(step), micro, images, wait_s, time.perf_counter() - start),
+            **self._speed(self.order.step(step), micro, images, flops, wait_s, time.perf_counter() - start),
         }
 
     def _batch(self, items: Sequence[Item], step: int) -> Batch:
@@ -139,6 +143,12 @@ class Stepper:
             return batch
         seeds = [_number(self.seed, step, 2, *key.encode()) for key in by_image(items)]
         return replace(batch, pixels=augment(batch.pixels, seeds))
+
+    def _flops(self, batch: Batch) -> float:
+        """Operations of a micro-batch, padding included; activations that are computed again are not counted twice."""
+        towered = 0 if batch.pixels.ndim == 3 else len(batch.pixels)
+        rows, length = batch.ids.shape
+        return step_flops(self.model.family, self.stage.adapt, towered, rows, length, batch.num_supervised)
 
     def _check(self, loss: torch.Tensor, step: int, items: Sequence[Item]) -> None:
         if not torch.isfinite(loss):
@@ -173,9 +183,18 @@ class Stepper:
         return float(norm)
 
     def _speed(
-        self, items: Sequence[Item], micro: Sequence[Sequence[Item]], images: int, wait_s: float, seconds: float
+        self,
+        items: Sequence[Item],
+        micro: Sequence[Sequence[Item]],
+        images: int,
+        flops: float,
+        wait_s: float,
+        seconds: float,
     ) -> dict[str, Any]:
-        """Of all processes together, taking them to be as fast as this one."""
+        """Of all processes together, taking them to be as fast as this one.
+
+        mfu: model FLOPs utilisation (Chowdhery et al. 2022, PaLM, appendix B), of what large matrix products reach here.
+        """
         text = sum(len(item.encoded.ids) - item.encoded.num_image for item in items)
         images *= self.accelerator.num_processes
         return {
@@ -185,6 +204,7 @@ class Stepper:
             "image_tokens_per_s": images * self.model.family.num_image_tokens / seconds,
             "text_tokens_per_s": text / seconds,
             "wait_share": wait_s / seconds,
+            "mfu": flops / seconds / matmul_ceiling(self.model.device.type, self.model.dtype),
             "seconds": seconds,
         }
 

@@ -93,10 +93,9 @@ def train_step(task: Task) -> str:
 
     def progress(row: dict[str, Any]) -> None:
         if "note" in row:
-            task.tell(0, 1, row["note"])
+            task.say(f"  {task.name}: {row['note']}")
         if "loss" in row:
-            speed = f"{row['questions_per_s']:.0f} questions/s"
-            task.tell(row["step"], row["num_steps"], f"loss {row['loss']:.3f}, {speed}")
+            task.tell(row["step"], row["num_steps"], speed(row))
 
     summary = train_stage(
         model_name=recipe.model.name,
@@ -109,6 +108,7 @@ def train_step(task: Task) -> str:
         seed=recipe.seed,
         folder=task.folder,
         style=recipe.prompt,
+        dtype=recipe.model.dtype,
         progress=progress,
     )
     (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -122,17 +122,31 @@ def train_step(task: Task) -> str:
     return f"{summary['steps']:,} steps over {summary['questions']:,} questions, {final}{long}{unwatched}"
 
 
+def speed(row: dict[str, Any]) -> str:
+    """A row of the training log for the bar: how it learns, how fast, and what it waits for."""
+    tokens = f"{row['image_tokens_per_s']:,.0f} image and {row['text_tokens_per_s']:,.0f} text tokens/s"
+    share = f"MFU {row['mfu']:.0%}, {row['wait_share']:.0%} waiting for data"
+    return f"loss {row['loss']:.3f}, {row['questions_per_s']:.0f} questions/s, {tokens}, {share}"
+
+
 def adapter_of(run: Path, arm: str) -> Path | None:
     """Where an arm's adapter, or fully tuned model, lies; None for the base."""
     return None if arm == "base" else run / arm / "adapter"
 
 
 @lru_cache(maxsize=1)
-def loaded(name: str, adapter: Path | None, style: str, content: str) -> Any:
+def loaded(name: str, dtype: str, adapter: Path | None, style: str, content: str) -> Any:
     """The arm's model, kept while its controls are asked; `content` is the hash of the adapter."""
     from radvqa.model import load
 
-    return load(name, adapter, style=style)
+    return load(name, adapter, dtype=dtype, style=style)
+
+
+def answering(task: Task, arm: str) -> Any:
+    """The model of one arm as the recipe wants it."""
+    recipe, adapter = task.recipe, adapter_of(task.run, arm)
+    content = output_hash(task.run / arm) if adapter else ""
+    return loaded(recipe.model.name, recipe.model.dtype, adapter, recipe.prompt, content)
 
 
 def predict_step(task: Task) -> str:
@@ -153,7 +167,7 @@ def predict_step(task: Task) -> str:
         max_new_tokens=recipe.evaluate.max_new_tokens,
         seed=recipe.seed,
         style=recipe.prompt,
-        model=loaded(recipe.model.name, adapter, recipe.prompt, output_hash(task.run / arm) if adapter else ""),
+        model=answering(task, arm),
         progress=lambda done, total: task.tell(done, total, "questions"),
     )
     return f"{sum(len(samples) for _, samples in sources):,} answers"
@@ -213,8 +227,10 @@ def explain_step(task: Task) -> str:
         seed=recipe.seed,
         folder=task.folder,
         style=recipe.prompt,
+        model=answering(task, arm),
         progress=lambda done, total: task.tell(done, total, "answers"),
     )
+    loaded.cache_clear()  # its weights were drawn anew on the way
     ranking = json.loads((task.folder / "ranking.json").read_text())
     faithful = [row["method"] for row in ranking["methods"] if row["verdict"] == "faithful"]
     measured = f"{', '.join(faithful) or 'none'} faithful on {ranking['num_answers']} right answers"
@@ -245,7 +261,7 @@ def trust_step(task: Task) -> str:
     recipe, settings, (arm,) = task.recipe, task.recipe.trust, task.item
     assert settings is not None
     adapter = adapter_of(task.run, arm)
-    model = loaded(recipe.model.name, adapter, recipe.prompt, output_hash(task.run / arm) if adapter else "")
+    model = answering(task, arm)
     files, more = [predictions_of(task.run, arm, "none")], held_out(task)
     asking = {"model_name": recipe.model.name, "adapter": adapter, "model": model, "style": recipe.prompt}
     asking |= {"seed": recipe.seed, "max_new_tokens": recipe.evaluate.max_new_tokens}

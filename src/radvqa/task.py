@@ -34,6 +34,8 @@ class Task:
     folder: Path
     """Where to write; it takes its final name afterwards."""
     tell: Tell
+    say: Callable[[str], None] = lambda text: None
+    """A remark that stays on the screen."""
 
     @property
     def stage(self) -> Stage:

@@ -33,6 +33,8 @@ from radvqa.pixels import PixelStore
 from radvqa.recipe_sections import Adapt, Stage
 from radvqa.sample import Corpus, Sample
 from radvqa.stepper import Stepper
+from radvqa.trackers import Trackers
+from radvqa.trackers import check as check_trackers
 
 Sources = Sequence[tuple[Corpus, list[Sample]]]
 Progress = Callable[[dict[str, Any]], None]
@@ -49,6 +51,7 @@ def train_stage(
     seed: int,
     folder: Path,
     style: str = "paligemma",
+    dtype: str = "auto",
     progress: Progress | None = None,
     order: Sequence[int] | None = None,
 ) -> dict[str, Any]:
@@ -60,7 +63,9 @@ def train_stage(
     Raises InputError for an empty mixture, for questions that are all too long, and for an adapter that does not fit.
     """
     torch.manual_seed(seed)  # LoRA-A starts random
-    model = trainable_model(model_name, start_adapter, adapt, style)
+    stage = stage.model_copy(update={"adapt": adapt})
+    check_trackers(stage.trackers)
+    model = trainable_model(model_name, start_adapter, adapt, style, dtype)
     key = f"stages.{stage.name}.data"
     items, places, num_too_long = _fitting(model, [s for _, some in sources for s in some], stage, order)
     if not items:
@@ -93,12 +98,14 @@ def train_stage(
     }
 
 
-def trainable_model(model_name: str, start_adapter: Path | None, settings: Adapt, style: str) -> VQAModel:
+def trainable_model(
+    model_name: str, start_adapter: Path | None, settings: Adapt, style: str, dtype: str = "auto"
+) -> VQAModel:
     """The base with a fresh LoRA, an earlier stage's LoRA, or every weight free."""
-    quantized = settings.method == "qlora"
+    told: dict[str, Any] = {"style": style, "dtype": dtype, "quantized": settings.method == "qlora"}
     if start_adapter is None or settings.method == "full":
-        return adapt(load(model_name, start_adapter, style=style, quantized=quantized), settings)
-    return resume_adapter(load(model_name, style=style, quantized=quantized), start_adapter, settings)
+        return adapt(load(model_name, start_adapter, **told), settings)
+    return resume_adapter(load(model_name, **told), start_adapter, settings)
 
 
 def limit_of(model: VQAModel, stage: Stage) -> int:
@@ -146,6 +153,7 @@ class Run:
     progress: Progress | None
     memory: dict[str, Any] = field(default_factory=lambda: {"best": None, "since": 0})
     """The lowest loss on the validation slice, and how many looks at it ago that was."""
+    trackers: Trackers | None = None
 
     def to_the_end(self) -> list[dict[str, Any]]:
         """Train until the last step, or until `patience` says stop. Returns the log."""
@@ -217,6 +225,8 @@ class Run:
                 shutil.copytree(best, self.folder / "adapter")
                 shutil.rmtree(best)
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+            assert self.trackers is not None
+            self.trackers.close()
         self.stepper.accelerator.wait_for_everyone()
 
     # ------------------------------------------------------------ the log
@@ -231,12 +241,15 @@ class Run:
             partial = log.with_suffix(".partial")
             partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
             partial.replace(log)
+            self.trackers = Trackers(self.stepper.stage.trackers, self.folder, self.stepper.stage.name, rows)
         return rows
 
     def _log(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         if self._is_main:
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            assert self.trackers is not None
+            self.trackers.log(row)
             if self.progress:
                 self.progress({**row, "num_steps": self.stepper.num_steps})
         return [row]

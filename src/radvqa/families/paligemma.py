@@ -52,6 +52,19 @@ class PaliGemma:
         """The PaliGemma inside, with or without a PEFT wrapper around it."""
         return network.get_base_model() if hasattr(network, "get_base_model") else network  # type: ignore[operator,return-value]
 
+    def attention(self, asked: str | None) -> str | dict[str, str]:
+        """What transformers is told: sdpa, but eager for a language model whose attention scores are capped (Gemma 2's).
+
+        Raises InputError where sdpa is asked for and would leave the cap out.
+        """
+        if getattr(self.text, "attn_logit_softcapping", None) is None:
+            return asked or "sdpa"
+        if asked == "sdpa":
+            raise InputError(
+                f"sdpa does not cap attention scores, as {self.text.model_type} does", key="attention", fix="use eager"
+            )
+        return "eager" if asked else {"": "sdpa", "text_config": "eager", "vision_config": "sdpa"}
+
     # ------------------------------------------------------------ forward, in three parts
 
     def encode(self, network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
@@ -109,6 +122,12 @@ class PaliGemma:
             )
             .last_hidden_state
         )
+
+    def recompute(self, network: nn.Module) -> None:
+        """Compute activations again for the backward pass, but for the last layer, of which little is kept anyway."""
+        core = self.core(network)
+        core.gradient_checkpointing_enable({"use_reentrant": False})
+        core.model.language_model.layers[-1].gradient_checkpointing = False
 
     def logits(self, network: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """float32[..., V] next-token logits of hidden states float[..., D]; choose the positions before calling."""
