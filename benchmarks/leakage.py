@@ -1,63 +1,186 @@
-"""Leakage: how many copies become candidates, how many strangers, and how long the search takes.
+"""Leakage: which copies of a picture are found, whether strangers are, and how long the search takes.
 
-    python benchmarks/leakage.py copies corpora/medpix --pictures 300
-    python benchmarks/leakage.py scale --pictures 100000
+    python benchmarks/leakage.py copies corpora/phantom corpora/medpix --pictures 100 --out benchmarks/leakage-copies-2cpu.json
+    python benchmarks/leakage.py strangers corpora/medpix corpora/vqa_rad --out benchmarks/leakage-strangers-2cpu.json
+    python benchmarks/leakage.py scale --pictures 100000 --out benchmarks/leakage-scale-2cpu.json
 
-`copies` cuts pictures of a corpus by 20 % a side, halves, darkens and stores them as JPEG 30, and prints which share of
-them are candidates of, and the same as, their originals, and which share of the other pairs are. `scale` compares two
-lists of hashes drawn around common centres, as pictures of one anatomy are. A line of JSON each.
+`copies` changes pictures of each corpus in every way of CHANGES, and counts those that are found to be the same as their
+original, and where the others were lost; a changed picture that is said to be the same as another's original is a false
+pair. `strangers` compares all pictures of each corpus with each other and all corpora with each other: what is found across
+subjects is listed, to be looked at. `scale` compares two lists of hashes drawn around common centres, as pictures of one
+anatomy are.
 """
 
 import argparse
 import io
 import json
 import time
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from radvqa.curate.candidates import near
+from radvqa.curate.duplicates import Album, same_pictures
 from radvqa.curate.hashing import CONTENT, THUMB_PX, Looks, look_at
-from radvqa.curate.register import SAME, same_picture
+from radvqa.curate.overlay import overlaid
+from radvqa.curate.register import SAME, coarse, fine
 from radvqa.sample import Corpus
 
 FLIPPED_BITS = 0.25
 """Share of a hash's bits that differ from its centre: two of one centre are 48 of 128 bits apart on average."""
+GREY_PX = 512
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
-def copied(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A fifth of either side cut off, half the scale, darker, JPEG of quality 30."""
-    width, height = picture.size
-    left, top = (round(0.2 * side * rng.random()) for side in (width, height))
-    cut = picture.crop((left, top, left + round(0.8 * width), top + round(0.8 * height)))
-    small = cut.resize((max(1, cut.width // 2), max(1, cut.height // 2)), Image.Resampling.BILINEAR)
-    dark = small.point([round(255 * (value / 255) ** 1.5) for value in range(256)] * 3)
-    buffer = io.BytesIO()
-    dark.save(buffer, "JPEG", quality=30)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+def scaled(share: float) -> Change:
+    def change(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        size = [max(16, round(share * side)) for side in picture.size]
+        return picture.resize(size, Image.Resampling.BILINEAR)
+
+    return change
 
 
-def copies(corpus: Corpus, number: int) -> dict[str, float]:
-    """Shares of copies and of strangers that are candidates, and of copies that score as the same."""
+def cut(share: float) -> Change:
+    """A share of the width and of the height gone, the rest anywhere."""
+
+    def change(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        left, top = (round(share * side * rng.random()) for side in picture.size)
+        width, height = (round((1 - share) * side) for side in picture.size)
+        return picture.crop((left, top, left + width, top + height))
+
+    return change
+
+
+def toned(of: Callable[[float], float]) -> Change:
+    """Every grey from 0 to 1 replaced."""
+    table = [round(255 * min(max(of(value / 255), 0.0), 1.0)) for value in range(256)] * 3
+    return lambda picture, rng: picture.point(table)
+
+
+def as_jpeg(quality: int) -> Change:
+    def change(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality)
+        return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+
+    return change
+
+
+def one_after_the_other(*changes: Change) -> Change:
+    def change(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        for one in changes:
+            picture = one(picture, rng)
+        return picture
+
+    return change
+
+
+CHANGES: dict[str, Change] = {
+    "scale 1/2": scaled(0.5),
+    "scale 1/4": scaled(0.25),
+    "cut by 10 % a side": cut(0.1),
+    "cut by 20 % a side": cut(0.2),
+    "cut by 30 % a side": cut(0.3),
+    "margin of 10 % around": lambda picture, rng: ImageOps.expand(picture, round(0.1 * max(picture.size))),
+    "gamma 0.5": toned(lambda grey: grey**0.5),
+    "gamma 2": toned(lambda grey: grey**2),
+    "window from 15 to 75 %": toned(lambda grey: (grey - 0.15) / 0.6),
+    "JPEG 50": as_jpeg(50),
+    "JPEG 30": as_jpeg(30),
+    "JPEG 10": as_jpeg(10),
+    "turned by 3 degrees": lambda picture, rng: picture.rotate(3, Image.Resampling.BILINEAR),
+    "cut 20 %, 1/2, gamma 1.5, JPEG 30": one_after_the_other(
+        cut(0.2), scaled(0.5), toned(lambda grey: grey**1.5), as_jpeg(30)
+    ),
+    "mirrored": lambda picture, rng: ImageOps.mirror(picture),
+    "negative": toned(lambda grey: 1 - grey),
+}
+
+
+# ---------------------------------------------------------------- copies
+
+
+def copies(corpus: Corpus, number: int) -> dict[str, Any]:
+    """Found and lost copies and false pairs of some pictures, change by change."""
     rng = np.random.default_rng(0)
     keys = sorted(corpus.image_keys())
-    pictures = [corpus.image(keys[place]) for place in rng.choice(len(keys), min(number, len(keys)), replace=False)]
-    made = [copied(picture, rng) for picture in pictures]
-    pairs = {pair for part in near(look_at(made), look_at(pictures)) for pair in zip(part.left, part.right)}
-    own = sum(i == j for i, j in pairs)
-    scores = [same_picture(_grey(a), _grey(b)).score for a, b in list(zip(made, pictures))[:50]]
-    num = len(pictures)
-    found = {"pictures": num, "copies_that_are_candidates": own / num}
-    found["strangers_that_are_candidates"] = (len(pairs) - own) / (num * (num - 1))
-    return found | {"copies_the_same_from_the_whole_picture": float(np.mean(np.array(scores) >= SAME))}
+    chosen = [keys[place] for place in rng.choice(len(keys), min(number, len(keys)), replace=False)]
+    originals = [corpus.image(key) for key in chosen]
+    looks, greys = look_at(originals), [_grey(picture) for picture in originals]
+    rows = {name: _one_change(originals, looks, greys, change, rng) for name, change in CHANGES.items()}
+    return {"corpus": corpus.card["title"], "pictures": len(chosen), "changes": rows}
+
+
+def _one_change(
+    originals: list[Image.Image], looks: Looks, greys: list[np.ndarray], change: Change, rng: np.random.Generator
+) -> dict[str, Any]:
+    made = [change(picture, rng) for picture in originals]
+    own = look_at(made)
+    counts = {name: 0 for name in ("found", "lost_by_hash", "lost_by_overlay", "lost_by_thumbnail", "lost_by_score")}
+    strangers = {name: 0 for name in ("by_hash", "by_overlay", "by_thumbnail", "false_pairs")}
+    candidates = {pair for part in near(own, looks) for pair in zip(part.left.tolist(), part.right.tolist())}
+    starts = {(i, j): start for part in near(own, looks) for i, j, start in overlaid(own, looks, part)}
+    lowest: float | None = None
+    for pair in sorted(candidates | {(place, place) for place in range(len(made))}):
+        i, j = pair
+        stage, score = "hash", 0.0
+        if pair in candidates:
+            stage = "overlay"
+        if pair in starts:
+            stage = "thumbnail"
+            laid = coarse(own.thumbs[i].astype(np.float64), looks.thumbs[j].astype(np.float64), starts[pair])
+            if laid is not None:
+                score = fine(_grey(made[i]), greys[j], laid).score
+                stage = "found" if score >= SAME else "score"
+        if i == j:
+            counts["found" if stage == "found" else f"lost_by_{stage}"] += 1
+            lowest = min(lowest or 1.0, round(score, 3)) if stage == "found" else lowest
+        else:
+            strangers["by_hash"] += 1
+            strangers["by_overlay"] += stage in ("thumbnail", "score", "found")
+            strangers["by_thumbnail"] += stage in ("score", "found")
+            strangers["false_pairs"] += stage == "found"
+    num = len(made)
+    return counts | {"lowest_score_found": lowest, "pairs_of_strangers": num * (num - 1), "passed": strangers}
 
 
 def _grey(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.convert("L"))
+    small = picture.convert("L")
+    small.thumbnail((GREY_PX, GREY_PX), Image.Resampling.BOX)
+    return np.asarray(small)
 
 
-def scale(number: int) -> dict[str, float]:
+# ---------------------------------------------------------------- strangers
+
+
+def strangers(corpora: list[Corpus]) -> list[dict[str, Any]]:
+    """All pictures against all, within every corpus and between every two."""
+    albums = [Album([(corpus, corpus.image_keys())]) for corpus in corpora]
+    subjects = [{s.image: (s.subject, s.id) for s in corpus.samples()} for corpus in corpora]
+    found = []
+    for a, b in [(place, place) for place in range(len(corpora))] + list(combinations(range(len(corpora)), 2)):
+        begun, num_a, num_b = time.process_time(), len(albums[a].keys), len(albums[b].keys)
+        pairs = list(same_pictures(albums[a], albums[b]))
+        row: dict[str, Any] = {"left": corpora[a].card["title"], "right": corpora[b].card["title"]}
+        row["pairs_compared"] = num_a * (num_a - 1) // 2 if a == b else num_a * num_b
+        across = [pair for pair in pairs if a != b or subjects[a][pair.left][0] != subjects[b][pair.right][0]]
+        row |= {"found": len(pairs), "of_them_across_subjects": len(across)}
+        listed = sorted(across, key=lambda pair: pair.match.score)
+        row["listed"] = [
+            (subjects[a][p.left][1], subjects[b][p.right][1], round(p.match.score, 3)) for p in listed[:50]
+        ]
+        found.append(row | {"processor_s": round(time.process_time() - begun, 1)})
+    return found
+
+
+# ---------------------------------------------------------------- scale
+
+
+def scale(number: int) -> dict[str, Any]:
     """Seconds to find the candidates of `number` x `number` pictures by their hashes; every hundredth is a copy."""
     rng = np.random.default_rng(0)
     centres = rng.integers(2**63, size=(200, 2), dtype=np.uint64)
@@ -72,23 +195,34 @@ def scale(number: int) -> dict[str, float]:
     right.hashes[::100, 0] = left.hashes[::100, 0]
     begun, processor = time.perf_counter(), time.process_time()
     found = {pair for part in near(left, right) for pair in zip(part.left.tolist(), part.right.tolist())}
-    result = {"pictures": number, "candidates": len(found), "wall_s": time.perf_counter() - begun}
+    result = {"pictures": number, "candidates": len(found), "wall_s": round(time.perf_counter() - begun, 1)}
     copied = sum((place, place) in found for place in range(0, number, 100))
     return result | {
-        "processor_s": time.process_time() - processor,
+        "processor_s": round(time.process_time() - processor, 1),
         "copies_found": copied / len(range(0, number, 100)),
     }
 
 
 def main() -> None:
-    """Print one line of JSON."""
+    """Print the result as JSON, and write it where `--out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["copies", "scale"])
-    parser.add_argument("corpus", type=Path, nargs="?")
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("what", choices=["copies", "strangers", "scale"])
+    parser.add_argument("corpora", type=Path, nargs="*")
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    found = scale(chosen.pictures) if chosen.what == "scale" else copies(Corpus(chosen.corpus), chosen.pictures)
-    print(json.dumps({"what": chosen.what, "thumb_px": THUMB_PX} | found))
+    corpora = [Corpus(folder) for folder in chosen.corpora]
+    found: Any
+    if chosen.what == "scale":
+        found = scale(chosen.pictures)
+    elif chosen.what == "copies":
+        found = [copies(corpus, chosen.pictures) for corpus in corpora]
+    else:
+        found = strangers(corpora)
+    text = json.dumps({"what": chosen.what, "thumb_px": THUMB_PX, "result": found}, indent=1, ensure_ascii=False)
+    print(text)
+    if chosen.out:
+        chosen.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

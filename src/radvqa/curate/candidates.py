@@ -54,6 +54,10 @@ class Candidates:
     route: Ints
     """Places in ROUTES."""
 
+    def only(self, kept: NDArray[np.bool_]) -> Candidates:
+        """Those that `kept`, bool[number], says."""
+        return Candidates(self.left[kept], self.right[kept], self.route[kept])
+
 
 @dataclass(frozen=True)
 class _Cells:

@@ -35,8 +35,8 @@ SAME = 0.74
 SIDE_PX, NUM_TILES = 160, 8
 MIN_COVER = 0.3
 """The overlap is at least this share of either picture, so that a shared logo is no match."""
-MIN_FINE = 0.6
-"""Correlation at 64 px below which no copy was ever seen, however bad."""
+MIN_EDGES = (0.5, 0.65)
+"""Edges that agree less than this at 32 and at 64 px belong to different pictures, and the full pictures are not read."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,29 @@ def same_picture(left: NDArray[np.uint8], right: NDArray[np.uint8], start: Float
 
 
 def coarse(left: Floats, right: Floats, start: Floats) -> Floats | None:
-    """The map between two thumbnails float[64, 64], or None where nothing fits."""
+    """The map between two thumbnails float[64, 64], or None where they are not of one picture."""
     left_half, right_half = (picture.reshape(32, 2, 32, 2).mean(axis=(1, 3)) for picture in (left, right))
     _, found = align(left_half, right_half, start, steps=8)
-    fit, found = align(left, right, found, steps=8)
-    return found if fit >= MIN_FINE and min(_covers(found)) >= MIN_COVER else None
+    if edges_agree(left_half, right_half, found) < MIN_EDGES[0]:
+        return None
+    _, found = align(left, right, found, steps=8)
+    if edges_agree(left, right, found) < MIN_EDGES[1] or min(_covers(found)) < MIN_COVER:
+        return None
+    return found
+
+
+def edges_agree(left: Floats, right: Floats, by: Floats) -> float:
+    """Correlation of the gradients of two laid thumbnails, each as long as the root of its length: so the outline of the
+    body, which strangers share, counts no more than what is within it."""
+    warped, inside = _warp(right, by, len(left))
+    inside = _shrunk(inside, 1)
+    if inside.mean() < 0.25:
+        return 0.0
+    (a_y, a_x), (b_y, b_x) = (np.gradient(picture) for picture in (left, warped))
+    a, b = np.stack([a_x, a_y])[:, inside], np.stack([b_x, b_y])[:, inside]
+    a, b = (edges / (np.hypot(*edges) ** 0.5 + 1e-6) for edges in (a, b))
+    size = np.linalg.norm(a) * np.linalg.norm(b)
+    return float((a * b).sum() / size) if size > 1e-6 else 0.0
 
 
 def fine(left: NDArray[np.uint8], right: NDArray[np.uint8], found: Floats) -> Match:
@@ -197,13 +215,13 @@ def _covers(found: Floats) -> tuple[float, float]:
     return left, right
 
 
-def _shrunk(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Without a rim of 3 px, where smoothing reaches over the edge."""
+def _shrunk(inside: NDArray[np.bool_], rim_px: int = 3) -> NDArray[np.bool_]:
+    """Without a rim, where smoothing and differences reach over the edge."""
     kept = inside.copy()
-    for shift in (-3, 3):
+    for shift in (-rim_px, rim_px):
         kept &= np.roll(inside, shift, axis=0) & np.roll(inside, shift, axis=1)
-    kept[:3] = kept[-3:] = False
-    kept[:, :3] = kept[:, -3:] = False
+    kept[:rim_px] = kept[-rim_px:] = False
+    kept[:, :rim_px] = kept[:, -rim_px:] = False
     return kept
 
 
