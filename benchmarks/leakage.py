@@ -2,12 +2,14 @@
 
     python benchmarks/leakage.py copies corpora/phantom corpora/medpix --pictures 100 --out benchmarks/leakage-copies-2cpu.json
     python benchmarks/leakage.py strangers corpora/medpix corpora/vqa_rad --out benchmarks/leakage-strangers-2cpu.json
+    python benchmarks/leakage.py exhaustive corpora/vqa_rad corpora/medpix --out benchmarks/leakage-exhaustive-2cpu.json
     python benchmarks/leakage.py scale --pictures 100000 --out benchmarks/leakage-scale-2cpu.json
 
 `copies` changes pictures of each corpus in every way of CHANGES, and counts those that are found to be the same as their
 original, and where the others were lost; a changed picture that is said to be the same as another's original is a false
 pair. `strangers` compares all pictures of each corpus with each other and all corpora with each other: what is found across
-subjects is listed, to be looked at. `scale` compares two lists of hashes drawn around common centres, as pictures of one
+subjects is listed, to be looked at. `exhaustive` compares every picture of one corpus with every one of another without
+hashes, to see what the search misses. `scale` compares two lists of hashes drawn around common centres, as pictures of one
 anatomy are.
 """
 
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from radvqa.curate.candidates import near
+from radvqa.curate.candidates import ROUTES, Candidates, near
 from radvqa.curate.duplicates import Album, same_pictures
 from radvqa.curate.hashing import CONTENT, THUMB_PX, Looks, look_at
 from radvqa.curate.overlay import overlaid
@@ -177,6 +179,25 @@ def strangers(corpora: list[Corpus]) -> list[dict[str, Any]]:
     return found
 
 
+def exhaustive(left: Corpus, right: Corpus) -> dict[str, Any]:
+    """Every pair laid whole upon whole and content upon content, whatever the hashes say: what does the search miss?"""
+    a, b = (Album([(corpus, corpus.image_keys())]) for corpus in (left, right))
+    usual = {(pair.left, pair.right) for pair in same_pictures(a, b)}
+    i, j = (part.ravel() for part in np.meshgrid(np.arange(len(a.keys)), np.arange(len(b.keys)), indexing="ij"))
+    scores: dict[tuple[str, str], float] = {}
+    for route in (0, len(ROUTES) - 1):
+        for x, y, start in overlaid(a.looks, b.looks, Candidates(i, j, np.full(len(i), route))):
+            laid = coarse(a.looks.thumbs[x].astype(np.float64), b.looks.thumbs[y].astype(np.float64), start)
+            pair = a.keys[x], b.keys[y]
+            if laid is not None and pair[0] != pair[1]:
+                scores[pair] = max(scores.get(pair, 0.0), fine(a.grey(x), b.grey(y), laid).score)
+    found = {pair for pair, score in scores.items() if score >= SAME}
+    closest = sorted((round(score, 3) for pair, score in scores.items() if score < SAME), reverse=True)[:10]
+    row: dict[str, Any] = {"left": left.card["title"], "right": right.card["title"], "pairs_compared": len(i)}
+    row |= {"found": len(found), "of_them_missed_by_the_search": len(found - usual), "closest_others": closest}
+    return row | {"found_by_the_search_alone": len(usual - found)}
+
+
 # ---------------------------------------------------------------- scale
 
 
@@ -206,7 +227,7 @@ def scale(number: int) -> dict[str, Any]:
 def main() -> None:
     """Print the result as JSON, and write it where `--out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["copies", "strangers", "scale"])
+    parser.add_argument("what", choices=["copies", "strangers", "exhaustive", "scale"])
     parser.add_argument("corpora", type=Path, nargs="*")
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--out", type=Path)
@@ -215,6 +236,8 @@ def main() -> None:
     found: Any
     if chosen.what == "scale":
         found = scale(chosen.pictures)
+    elif chosen.what == "exhaustive":
+        found = exhaustive(*corpora)
     elif chosen.what == "copies":
         found = [copies(corpus, chosen.pictures) for corpus in corpora]
     else:

@@ -14,11 +14,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from radvqa import cli, pipeline
-from radvqa.curate.candidates import FIRST_BITS, RADIUS_BITS, ROUTES, near
+from radvqa.curate import overlay
+from radvqa.curate.candidates import FIRST_BITS, RADIUS_BITS, ROUTES, Candidates, near
 from radvqa.curate.duplicates import duplicates
-from radvqa.curate.hashing import CONTENT, WINDOWS, content_box, look_at
+from radvqa.curate.hashing import CONTENT, WINDOWS, content_box, look_at, view_of
 from radvqa.curate.leakage import enforce, leakage, summary
-from radvqa.curate.register import SAME, same_picture
+from radvqa.curate.register import SAME, coarse, same_picture
 from radvqa.curate.texts import near_texts, words
 from radvqa.errors import InputError
 from radvqa.recipe import load
@@ -104,6 +105,47 @@ def test_cells_find_what_is_near_and_nothing_else():
     exact = {pair for part in near(left, left) for pair in zip(part.left.tolist(), part.right.tolist())}
     celled = {pair for part in near(left, left, exact=0) for pair in zip(part.left.tolist(), part.right.tolist())}
     assert {(i, i) for i in range(60)} <= celled <= exact
+
+
+def test_edges_slide_as_in_a_naive_loop():
+    rng = np.random.default_rng(0)
+    own, other = (rng.standard_normal((3, 32, 32)) + 1j * rng.standard_normal((3, 32, 32)) for _ in range(2))
+    other[1] = np.roll(own[1], (-2, 1), axis=(0, 1))  # the right one lies 2 px higher and 1 px further right
+    own, other = (some / np.linalg.norm(some, axis=(1, 2), keepdims=True) for some in (own, other))
+    fit, across, down = overlay._slide(np.fft.fft2(own), np.fft.fft2(other))
+    for place in range(3):
+        naive = {
+            (x, y): (np.conj(own[place]) * np.roll(other[place], (-y, -x), axis=(0, 1))).sum().real
+            for x in range(-2, 3)
+            for y in range(-2, 3)
+        }
+        best = max(naive, key=naive.get)
+        assert (across[place], down[place]) == best and fit[place] == pytest.approx(naive[best], abs=1e-5)
+    assert (across[1], down[1]) == (1, -2) and fit[1] == pytest.approx(1)
+
+
+def test_a_crop_is_laid_near_its_place_and_strangers_are_not_laid():
+    picture = scene(4)
+    left, right = look_at([picture.crop((24, 20, 240, 200)), scene(5)]), look_at([picture])
+    both = Candidates(np.array([0, 1]), np.array([0, 0]), np.array([0, 0]))  # whole upon whole
+    windows = Candidates(np.array([0]), np.array([0]), np.array([4]))  # upon the window of 92 % at the lower right
+    assert (1, 0) not in [pair[:2] for pair in overlay.overlaid(left, right, both)]
+    ((i, j, start),) = overlay.overlaid(left, right, windows)
+    assert (i, j) == (0, 0) and start == pytest.approx(np.array([[0.92, 0, 0.08], [0, 0.92, 0.08]]), abs=0.07)
+    laid = coarse(left.thumbs[0].astype(float), right.thumbs[0].astype(float), start)
+    assert laid == pytest.approx(np.array([[0.9, 0, 0.1], [0, 0.9, 0.1]]), abs=0.02)
+
+
+def test_views_are_resampled_as_pillow_does():
+    thumb = look_at([scene(1)]).thumbs[0]
+    for view in (WINDOWS[0], WINDOWS[7]):
+        box = np.array([view], np.float32)
+        grey = (
+            overlay._weights(box[:, 1], box[:, 3])
+            @ thumb.astype(np.float32)
+            @ overlay._weights(box[:, 0], box[:, 2]).transpose(0, 2, 1)
+        )
+        assert np.abs(grey[0] - view_of(Image.fromarray(thumb), view)).max() < 2
 
 
 def test_no_pictures_have_no_pairs():
