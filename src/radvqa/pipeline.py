@@ -1,7 +1,8 @@
 """A run: every room of a recipe in its order, what is finished and unchanged skipped, what was cut resumed.
 
 In: a Recipe. Out: the run folder,
-  recipe.yaml (resolved) · corpora/<name>/ · leakage/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · saliency/ · trust/ · report.html
+  recipe.yaml (resolved) · corpora/<name>/ · leakage/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · consistency/ · saliency/ · trust/ · judge/ ·
+  report.html
 
     run(load("recipes/demo.yaml"))
 
@@ -32,7 +33,7 @@ from radvqa.screen import Screen
 from radvqa.task import Task
 from radvqa.tree import one_of
 
-VERBS = ("import", "leakage", "train", "predict", "score", "explain", "trust", "report")
+VERBS = ("import", "leakage", "train", "predict", "score", "consistency", "explain", "trust", "judge", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
 UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "trackers")
@@ -67,6 +68,8 @@ def plan(recipe: Recipe) -> list[Step]:
     settings = {"seed": recipe.seed, **_dump(recipe.evaluate, "bootstrap_draws", "min_slice_n")}
     reads = (*(step.name for step in predictions), *(f"corpora/{name}" for name in rooms.used(recipe)))
     steps.append(Step("scores", "score", (), settings, reads))
+    if recipe.consistency is not None:
+        steps.append(_consistency(recipe))
     if recipe.explain is not None:
         arm = recipe.explain.arm or recipe.arms[-1]
         settings = _who(recipe)
@@ -75,6 +78,8 @@ def plan(recipe: Recipe) -> list[Step]:
         steps.append(Step("saliency", "explain", (arm,), settings, reads, _model(recipe)))
     if recipe.trust is not None:
         steps.append(_trust(recipe))
+    if recipe.judge is not None:
+        steps.append(_judge(recipe))
     page = {"recipe": recipe.model_dump(mode="json", exclude={"out"})}  # the page shows all of it
     steps.append(Step("report", "report", (), page, tuple(step.name for step in steps)))
     return steps
@@ -129,6 +134,33 @@ def _who(recipe: Recipe) -> dict[str, Any]:
     """What every answer depends on."""
     dtype = {} if recipe.model.dtype == "auto" else {"dtype": recipe.model.dtype}
     return {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, **dtype}
+
+
+def _consistency(recipe: Recipe) -> Step:
+    assert recipe.consistency is not None
+    arm = recipe.consistency.arm or recipe.arms[-1]
+    config = {**_who(recipe), "arm": arm}
+    config |= {"consistency": recipe.consistency.model_dump(mode="json", exclude={"arm"})}
+    config |= _dump(recipe.evaluate, "data", "max_new_tokens", "bootstrap_draws")
+    return Step(
+        "consistency",
+        "consistency",
+        (arm,),
+        config,
+        (*_arm_reads(arm), *_corpora(recipe.evaluate.data)),
+        _model(recipe),
+    )
+
+
+def _judge(recipe: Recipe) -> Step:
+    from radvqa.score.judge import TEMPLATE, template_hash
+
+    settings = recipe.judge
+    assert settings is not None
+    config = {"judges": [model.name for model in settings.models], "kinds": list(settings.kinds), "seed": recipe.seed}
+    config |= {"template": TEMPLATE, "template_sha256": template_hash(), **_dump(recipe.evaluate, "bootstrap_draws")}
+    foreign = {} if settings.ratings is None else {"judge.ratings": settings.ratings}
+    return Step("judge", "judge", (), config, tuple(f"predictions/{arm}-none" for arm in rooms.judged(recipe)), foreign)
 
 
 def _dump(part: Any, *names: str) -> dict[str, Any]:
@@ -268,6 +300,8 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
                 datasets.checked_options(data.dataset, data.options)
         except InputError as error:
             raise InputError(error.found, key=f"{key}.options.{error.key}", fix=error.fix) from error
+    if recipe.judge is not None and recipe.judge.ratings is not None and not recipe.judge.ratings.is_file():
+        raise InputError("no such file of ratings", file=recipe.judge.ratings, key="judge.ratings")
     model = recipe.model.name
     if not _model(recipe) and (Path(model).is_absolute() or model.count("/") != 1 or model.startswith(".")):
         raise InputError(f"no such model {model!r}", key="model.name", fix="give radvqa-tiny, a hub id or a folder")

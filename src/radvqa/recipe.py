@@ -21,9 +21,11 @@ from radvqa import tree as trees
 from radvqa.errors import InputError
 from radvqa.recipe_sections import (
     Adapt,
+    Consistency,
     Data,
     Evaluate,
     Explain,
+    Judge,
     Model,
     Name,
     Part,
@@ -35,7 +37,9 @@ from radvqa.recipe_sections import (
 )
 from radvqa.tree import one_of
 
-RESERVED = ("base", "corpora", "leakage", "predictions", "scores", "saliency", "trust", "report")
+RESERVED = (
+    *("base", "corpora", "leakage", "predictions", "scores", "consistency", "saliency", "trust", "judge", "report"),
+)
 """Names in a run folder that no stage may take."""
 STUDY = ("arms",)
 """Keys of a recipe that make it a study of several runs; see ablation/study.py."""
@@ -67,6 +71,10 @@ class Recipe(Part):
     """Which answers get saliency maps; null: none."""
     trust: Trust | None = None
     """Which answers will be wrong, and where to keep the model away from; null: not asked."""
+    consistency: Consistency | None = None
+    """How often the same answer comes when a question is asked again; null: not asked."""
+    judge: Judge | None = None
+    """What language models say of the answers; null: not asked."""
     report: Report = Report()
     """The page."""
     scaling: Scaling | None = None
@@ -115,6 +123,8 @@ def _check_stages(recipe: Recipe) -> None:
     wanted = [("evaluate.arms", arm) for arm in recipe.evaluate.arms]
     wanted += [("explain.arm", recipe.explain.arm)] if recipe.explain and recipe.explain.arm else []
     wanted += [("trust.arm", recipe.trust.arm)] if recipe.trust and recipe.trust.arm else []
+    wanted += [("consistency.arm", recipe.consistency.arm)] if recipe.consistency and recipe.consistency.arm else []
+    wanted += [("judge.arms", arm) for arm in recipe.judge.arms] if recipe.judge else []
     for key, arm in wanted:
         if arm not in earlier:
             raise InputError(f"found {arm!r}", key=key, fix=one_of(arm, earlier))
@@ -195,7 +205,7 @@ def load(file: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def of_tree(tree: dict[str, Any], file: Path) -> Recipe:
     """The Recipe of what stands in a file. A study's keys are no part of it: they say how its arms differ from it."""
     alone = {key: value for key, value in tree.items() if key not in STUDY}
-    return validate(trees.expand(alone, ("out", "model.name", "data"), file), file)
+    return validate(trees.expand(alone, ("out", "model.name", "data", "judge"), file), file)
 
 
 def validate(tree: dict[str, Any], file: Path | None = None) -> Recipe:

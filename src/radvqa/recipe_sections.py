@@ -264,6 +264,50 @@ class Trust(Part):
     """Halves of the answers on which the promise is tried."""
 
 
+class Consistency(Part):
+    """Every question asked several times (docs/evaluation.md)."""
+
+    arm: str | None = None
+    """Whose answers; None: the last stage's."""
+    num_runs: Annotated[int, Field(ge=2)] = 5
+    """How often each question is asked (founding paper: five times)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Of the softmax that tokens are drawn from."""
+    shuffle: bool = True
+    """Whether the options of choice questions stand in another order in every run."""
+    max_samples: Annotated[int, Field(gt=0)] | None = None
+    """At most so many questions of each source, drawn by the seed; None: all that are evaluated."""
+
+
+class JudgeModel(Part):
+    name: str
+    """As its server knows it, e.g. llama3.1:8b."""
+    base_url: str = "http://localhost:11434/v1"
+    """Up to and with /v1; here ollama's. Another address of the same model changes no result and asks nothing again."""
+
+
+class Judge(Part):
+    """A language model says of each answer whether it is right (founding paper: k of 200)."""
+
+    models: Annotated[tuple[JudgeModel, ...], Field(min_length=1)]
+    """The judges; with several, the verdict of more than half of them counts."""
+    arms: tuple[str, ...] = ()
+    """Whose answers; empty: all that are evaluated."""
+    kinds: tuple[Literal["open", "closed", "choice"], ...] = ()
+    """Questions of these kinds only; empty: all."""
+    ratings: Path | None = None
+    """People's verdicts on some of the answers (id, arm, rating); null: the judge is not checked."""
+    concurrency: Annotated[int, Field(gt=0)] = 8
+    """Calls at once."""
+
+    @model_validator(mode="after")
+    def _judges_differ(self) -> Judge:
+        names = [model.name for model in self.models]
+        if len(set(names)) < len(names):
+            raise InputError(f"found {', '.join(names)}", key="models", fix="name each once")
+        return self
+
+
 class Report(Part):
     title: str | None = None
     """Heading of the page; None: the recipe's name."""

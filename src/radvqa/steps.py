@@ -283,6 +283,67 @@ def trust_step(task: Task) -> str:
     return f"{found['n']:,} answers of {arm}, failure AUROC {risk:.2f} (best single indicator, {single}: {best:.2f})"
 
 
+def consistency_step(task: Task) -> str:
+    """The same questions several times at a temperature, for one arm."""
+    from radvqa.asked import FILE, Repeats
+    from radvqa.mix import capped
+    from radvqa.repeats import repeat_arm
+    from radvqa.score.consistency import sentence, write_consistency
+
+    recipe, settings, (arm,) = task.recipe, task.recipe.consistency, task.item
+    assert settings is not None
+    sources = [
+        (corpus, [samples[row] for row in capped(len(samples), settings.max_samples, recipe.seed)])
+        for corpus, samples in evaluated(task)
+    ]
+    repeat_arm(
+        answering(task, arm),
+        sources=sources,
+        arm=arm,
+        folder=task.folder,
+        settings=Repeats(settings.num_runs, settings.temperature, settings.shuffle, recipe.seed),
+        batch_size=recipe.evaluate.batch_size,
+        max_new_tokens=recipe.evaluate.max_new_tokens,
+        progress=lambda done, total: task.tell(done, total, "questions"),
+    )
+    found = write_consistency(task.folder, task.folder / FILE, recipe.evaluate.bootstrap_draws, recipe.seed)
+    return f"answers of {arm}, {sentence(found)}"
+
+
+def judged(recipe: Recipe) -> tuple[str, ...]:
+    """The arms whose answers are judged."""
+    return tuple(arm for arm in recipe.arms if not (recipe.judge and recipe.judge.arms) or arm in recipe.judge.arms)
+
+
+def judge_step(task: Task) -> str:
+    """What language models say of the answers; every reply is kept in the run's calls.sqlite."""
+    from contextlib import ExitStack
+
+    from radvqa.calls import Calls
+    from radvqa.score.judged import judge_predictions, sentence
+
+    recipe, settings = task.recipe, task.recipe.judge
+    assert settings is not None
+    with ExitStack() as stack:
+        store, at_once = task.run / "calls.sqlite", settings.concurrency
+        judges = [
+            stack.enter_context(Calls(store, model.base_url, model.name, concurrency=at_once))
+            for model in settings.models
+        ]
+        found = judge_predictions(
+            [predictions_of(task.run, arm, "none") for arm in judged(recipe)],
+            task.folder,
+            judges,
+            ratings=settings.ratings,
+            kinds=settings.kinds,
+            hide=(recipe.model.name.rpartition("/")[2],),
+            num_draws=recipe.evaluate.bootstrap_draws,
+            seed=recipe.seed,
+            progress=lambda done, total: task.tell(done, total, "answers"),
+        )
+    return sentence(found)
+
+
 def report_step(task: Task) -> str:
     """The page over all that the run holds; the pipeline then gives it its place at the top of the run folder."""
     from radvqa.report import write_report
@@ -298,7 +359,9 @@ STEPS: dict[str, Callable[[Task], str]] = {
     "train": train_step,
     "predict": predict_step,
     "score": score_step,
+    "consistency": consistency_step,
     "explain": explain_step,
     "trust": trust_step,
+    "judge": judge_step,
     "report": report_step,
 }

@@ -28,6 +28,7 @@ from radvqa.tree import one_of
 
 ASKED = ("id", "image", "subject", "source", "topic", "kind", "modality", "plane", "region", "question", "answers")
 SAID = ("arm", "control", "answer")
+JUDGE = "judge"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ class Row:
 
     @cached_property
     def scores(self) -> pl.DataFrame:
-        """A row a question and control: id, control, a column a metric."""
-        return self._read("scores.parquet").filter(pl.col("arm") == self.stage).drop("arm")
+        """A row a question and control: id, control, a column a metric; a judge's verdict is one, where there is one."""
+        found = self._read("scores.parquet").filter(pl.col("arm") == self.stage).drop("arm")
+        file = self.folder / "judge" / "judge.parquet"
+        if not file.is_file() or JUDGE in found.columns:
+            return found
+        return found.join(_verdicts(pl.read_parquet(file), self.stage), on=["id", "control"], how="left")
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -87,6 +92,14 @@ class Row:
 
     def _read(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self.scored / name)
+
+
+def _verdicts(judged: pl.DataFrame, stage: str) -> pl.DataFrame:
+    """id, control and whether the judge calls the answer correct; of several judges what more than half of them say."""
+    last = judged["judge"].to_list()[-1] if len(judged) else None  # the consensus is written last
+    some = judged.filter(pl.col("arm") == stage, pl.col("judge") == last)
+    right = (pl.col("verdict") == "correct").cast(pl.Float64)
+    return some.select("id", "control", right.alias(JUDGE))
 
 
 def scored_in(folder: Path) -> Path:

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from polars import selectors as cs
 
-from radvqa.ablation.rows import Row, is_binary, read_rows
+from radvqa.ablation.rows import JUDGE, Row, is_binary, read_rows
 from radvqa.errors import InputError
 from radvqa.score.intervals import cluster_interval
 from radvqa.score.paired import holm, mcnemar, permutation_test
@@ -33,7 +33,7 @@ from radvqa.tree import one_of
 
 METRIC_ORDER = ("closed_accuracy", "choice_letter", "token_f1", "rouge1", "rouge2", "rougeL", "bleu")
 """The columns unless others are asked for, of those that were scored; a judge's verdict comes before them."""
-JUDGED = "judge"
+TITLES = {JUDGE: "correct by judge"}
 LEVEL = 0.05
 BY = ("kind", "source", "topic", "modality", "plane", "region")
 """What the rows can be divided by."""
@@ -103,7 +103,7 @@ class Table:
 
 def title(metric: str, control: str = "none") -> str:
     """A column's heading."""
-    name = METRICS[metric].title if metric in METRICS else metric.replace("_", " ")
+    name = METRICS[metric].title if metric in METRICS else TITLES.get(metric, metric.replace("_", " "))
     return name if control == "none" else f"{name}, {control} image{'s' if control == 'shuffled' else ''}"
 
 
@@ -141,7 +141,7 @@ def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str
     for name in metrics:
         if name not in there:
             raise InputError(f"found {name!r}", key="--metric", fix=one_of(name, there))
-    judged = [name for name in there if name.startswith(JUDGED)]
+    judged = [name for name in there if name == JUDGE]
     some = list(metrics) or [
         name for name in (*judged, *METRIC_ORDER) if name in there and any(row.scores[name].count() for row in rows)
     ]
@@ -254,6 +254,8 @@ def write_table(
     check(rows, shape, baseline)
     table = make_table(rows, **settings)
     inputs = {f"{row.folder}:{row.stage}": path_hash(row.scored / "scores.parquet") for row in rows}
+    verdicts = {row.folder: row.folder / "judge" / "judge.parquet" for row in rows}
+    inputs |= {f"{folder}:judge": path_hash(file) for folder, file in verdicts.items() if file.is_file()}
     config = {"shape": shape, "baseline": baseline, **settings}
     with writing(
         Path(out), {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}, inputs

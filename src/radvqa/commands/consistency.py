@@ -35,12 +35,8 @@ def consistency(
     seed: Annotated[int, typer.Option("--seed")] = 0,
 ) -> None:
     """Ask every question several times and say how often the answer stays the same; linked questions likewise."""
-    import json
-
-    import polars as pl
-
     from radvqa.asked import FILE, Repeats
-    from radvqa.score.consistency import score_repeats
+    from radvqa.score.consistency import write_consistency
     from radvqa.screen import Screen
     from radvqa.stage import path_hash, writing
 
@@ -66,9 +62,7 @@ def consistency(
             from radvqa.repeats import repeat_arm
 
             repeat_arm(load(model, adapter), batch_size=batch_size, **more)
-        scores, found = score_repeats(pl.read_parquet(partial / FILE), num_draws=draws, seed=seed)
-        scores.write_parquet(partial / "consistency.parquet")
-        (partial / "consistency.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        found = write_consistency(partial, partial / FILE, draws, seed)
     _print(found, out)
 
 

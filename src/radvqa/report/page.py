@@ -19,12 +19,14 @@ from markupsafe import Markup
 
 from radvqa.licences import restriction, terms_of
 from radvqa.report import words
+from radvqa.report.again import consistency_section
 from radvqa.report.card import data_card, leakage_sentence
 from radvqa.report.charts import tone
 from radvqa.report.curves import stage_curves
 from radvqa.report.evidence import comparisons, forest_of, overview, score_table, slice_tables, strips_of
 from radvqa.report.gallery import gallery, ranked
 from radvqa.report.headline import headline, learned, model_name, stages_of
+from radvqa.report.judged import judge_section
 from radvqa.report.lookup import Scores
 from radvqa.report.provenance import provenance, utc
 from radvqa.report.read import Run, read_run
@@ -101,6 +103,8 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "slices": slice_tables(scores),
         "gallery": gallery(run),
         "methods": ranked(run),
+        "judge": judge_section(run.judge),
+        "consistency": consistency_section(run.consistency, run.unsettled),
         "trust": trust_section(run.trust),
         "made": made,
         "finished": utc(made.finished),

@@ -59,6 +59,10 @@ class Run:
     ranking: Mapping[str, Any] | None
     """Of the saliency methods."""
     trust: Mapping[str, Any] | None
+    consistency: Mapping[str, Any] | None
+    unsettled: pl.DataFrame | None
+    """consistency.parquet: a row a question that was asked several times."""
+    judge: Mapping[str, Any] | None
     leakage: Mapping[str, Any] | None
     """leakage.json: what training and test questions share and what was done about it."""
     steps: tuple[Step, ...]
@@ -87,6 +91,9 @@ def read_run(folder: str | Path) -> Run:
         saliency=_read_json(folder / "saliency" / "index.json"),
         ranking=_read_json(folder / "saliency" / "ranking.json"),
         trust=_read_json(folder / "trust" / "trust.json"),
+        consistency=_read_json(folder / "consistency" / "consistency.json"),
+        unsettled=_read_asked_again(folder / "consistency" / "consistency.parquet"),
+        judge=_read_json(folder / "judge" / "judge.json"),
         leakage=_read_json(folder / "leakage" / "leakage.json"),
         steps=_read_steps(folder),
     )
@@ -141,6 +148,10 @@ def _read_predictions(folder: Path) -> pl.DataFrame | None:
         return None
     columns = ["id", "image", "kind", "arm", "control"]
     return pl.concat([pl.read_parquet(path, columns=columns) for path in paths])
+
+
+def _read_asked_again(path: Path) -> pl.DataFrame | None:
+    return pl.read_parquet(path) if path.is_file() else None
 
 
 def _read_steps(folder: Path) -> tuple[Step, ...]:

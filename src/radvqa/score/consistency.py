@@ -22,6 +22,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,25 @@ def score_repeats(
     ]
     tables = {"num_runs": sizes[0], "means": means, "runs": runs, "paraphrases": pairs, "about": MEASURES}
     return scores.drop("extra", "cluster"), tables
+
+
+def write_consistency(folder: Path, repeats: Path, num_draws: int, seed: int) -> dict[str, Any]:
+    """`score_repeats` of repeats.parquet into a folder: consistency.parquet and consistency.json, which is returned."""
+    scores, found = score_repeats(pl.read_parquet(repeats), num_draws=num_draws, seed=seed)
+    scores.write_parquet(folder / "consistency.parquet")
+    (folder / "consistency.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return found
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """The tables in one sentence."""
+    values = {row["measure"]: row["value"] for row in found["means"] if row["slice"] == {}}
+    if values["agreement"] is None:
+        return "nothing to compare"
+    return (
+        f"{found['num_runs']} runs: pairs of runs agree in {100 * values['agreement']:.0f} %; accuracy of a run "
+        f"{100 * values['run_accuracy']:.0f} %, by the founding paper's rule {100 * values['paper_rule']:.0f} %"
+    )
 
 
 def _question(part: pl.DataFrame) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from radvqa.score.intervals import Interval, cluster_interval
 from radvqa.score.judge import TEMPLATE, VERDICTS, Item, judge_answers, template_hash
 from radvqa.score.ratings import read_ratings
 from radvqa.score.scores import prediction_files
+from radvqa.score.table import ARMS
 from radvqa.stage import path_hash, writing
 
 CONSENSUS = "consensus"
@@ -45,6 +46,7 @@ def judge_predictions(
     kinds: Sequence[str] = (),
     controls: Sequence[str] = ("none",),
     cluster: str = "image",
+    hide: Sequence[str] = (),
     version: int = TEMPLATE,
     num_draws: int = 2000,
     seed: int = 0,
@@ -53,6 +55,7 @@ def judge_predictions(
     """Judge the answers of predictions and write the folder `out`; returns the content of judge.json.
 
     kinds, controls: which questions and runs; all kinds unless said. ratings: a file of people's verdicts (ratings.py).
+    hide: names, beside the arms', that the judges must not see in an answer.
     Raises InputError for what cannot be read, ServerGone where a judge stops answering: its replies are kept.
     """
     names = [calls.model for calls in judges]
@@ -68,7 +71,7 @@ def judge_predictions(
     settings = {"judges": names, "template": version, "kinds": list(kinds), "controls": list(controls)}
     settings |= {"cluster": cluster, "num_draws": num_draws, "seed": seed}
     with writing(Path(out), settings, inputs) as partial:
-        rows = pl.concat([_judged(frame, calls, version, seed, progress) for calls in judges])
+        rows = pl.concat([_judged(frame, calls, hide, version, seed, progress) for calls in judges])
         rows = rows if len(judges) == 1 else pl.concat([rows, _consensus(rows, len(judges))])
         found = _tables(rows, people, num_draws, seed) | {"settings": settings}
         found["template"] = {"version": version, "sha256": template_hash(version)}
@@ -78,8 +81,22 @@ def judge_predictions(
     return found
 
 
+def sentence(found: Mapping[str, Any]) -> str:
+    """The tables in a few words, and whatever a reader must be told."""
+    last = found["table"][-1]["judge"] if found["table"] else ""
+    rows = [row for row in found["table"] if row["slice"] == {} and row["judge"] == last]
+    counts = ", ".join(f"{row['arm']} {row['k']}/{row['n']}" for row in rows)
+    warnings = "".join(f"\n  warning: {warning}" for warning in found["warnings"])
+    return f"correct by {last}: {counts}{warnings}"
+
+
 def _judged(
-    frame: pl.DataFrame, calls: Calls, version: int, seed: int, progress: Callable[[int, int], None] | None
+    frame: pl.DataFrame,
+    calls: Calls,
+    hide: Sequence[str],
+    version: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
 ) -> pl.DataFrame:
     """A row an answer with one judge's verdict; an answer that is missing has none."""
     given = frame.filter(pl.col("answer").is_not_null())
@@ -88,8 +105,8 @@ def _judged(
         Item(question, tuple(references or ()), answer, tuple(choices or ()))
         for question, references, answer, choices in given.select(columns).iter_rows()
     ]
-    arms = sorted(set(given["arm"]))
-    verdicts = judge_answers(calls, items, hide=arms, version=version, seed=seed, progress=progress)
+    hide = sorted({*hide, *given["arm"]} - {*ARMS})  # "the base of the lung" names no model
+    verdicts = judge_answers(calls, items, hide=hide, version=version, seed=seed, progress=progress)
     said = given.select("id", "arm", "control").with_columns(
         judge=pl.lit(calls.model),
         verdict=pl.Series([one.verdict for one in verdicts], dtype=pl.String),
