@@ -197,3 +197,17 @@ def test_an_xml_bomb_is_refused(tmp_path):
     write(tmp_path / "ecgen-radiology/1.xml", bomb)
     with pytest.raises(InputError, match=r"1\.xml: the file defines entities"):
         list(get("iu_xray").rows(tmp_path, drop=print))
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    for layout, gone, there in (
+        ("rocov2", "test_captions.csv", "train,validation"),
+        ("medpix", "splitted_dataset/descriptions_test.jsonl", "train,validation"),
+        ("pmc_vqa_v2", "test_2.csv", "train"),
+    ):
+        name, path, options = LAYOUTS[layout](tmp_path / layout)
+        (path / gone).unlink()
+        with pytest.raises(InputError, match=rf"splits: no {gone} here; .*say splits=\[{there}\]"):
+            list(get(name).rows(path, **checked_options(name, options), drop=print))
+        some = options | {"splits": there.split(",")}
+        assert list(get(name).rows(path, **checked_options(name, some), drop=lambda reason: None))

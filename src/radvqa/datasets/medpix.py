@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from radvqa.datasets.founding import Pair, founding_pairs
 from radvqa.datasets.reading import Record, jsonl_records, picture_in, text_of
-from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, kind_of, sample_at, tidy
+from radvqa.datasets.source import Card, Drop, Holdout, Row, check_splits, held_out, kind_of, sample_at, tidy
 from radvqa.datasets.terms import modality_of, plane_of
 from radvqa.errors import InputError
 
@@ -74,6 +74,7 @@ def rows(
         raise InputError("medpix needs the folder of its files", key="path")
     if not splits:
         raise InputError("no split is asked for", key="splits", fix="give some of " + ", ".join(SPLITS))
+    check_splits(path, {s: path / "splitted_dataset" / f"descriptions_{SPLITS[s]}.jsonl" for s in splits})
     founding = questions == "founding"
     written = _written(founding_file, drop) if founding else {}
     for split in dict.fromkeys(splits):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from radvqa.datasets.reading import Record, csv_records, picture_in
-from radvqa.datasets.source import Card, Drop, Holdout, Row, held_out, sample_at
+from radvqa.datasets.source import Card, Drop, Holdout, Row, check_splits, held_out, sample_at
 from radvqa.datasets.terms import only_modality_in
 from radvqa.errors import InputError
 
@@ -65,8 +65,9 @@ def rows(
         raise InputError("pmc_vqa needs the folder of its files", key="path")
     which = _version(path) if version == "auto" else version
     images = next((path / name for name in IMAGES[which] if (path / name).is_dir()), path / IMAGES[which][0])
-    for split in dict.fromkeys(splits):
-        name = "test_clean" if (which, split, test) == ("v1", "test", "clean") else split
+    names = {s: "test_clean" if (which, s, test) == ("v1", "test", "clean") else s for s in splits}
+    check_splits(path, {split: path / FILES[which, name] for split, name in names.items()})
+    for split, name in names.items():
         file = path / FILES[which, name]
         moved: dict[str, str] = {}
         if split == "train" and validation_share:

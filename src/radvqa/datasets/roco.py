@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from radvqa.datasets.reading import csv_records, lines, picture_in
-from radvqa.datasets.source import Card, Drop, Row, sample_at
+from radvqa.datasets.source import Card, Drop, Row, check_splits, sample_at
 from radvqa.datasets.terms import only_modality_in
 from radvqa.errors import InputError
 
@@ -45,6 +45,8 @@ def rows(
     if path is None:
         raise InputError("roco needs the folder of its files", key="path")
     base = path / "data" if (path / "data").is_dir() else path
+    for group in groups:
+        check_splits(path, {split: base / split / group / "captions.txt" for split in splits})
     for split in dict.fromkeys(splits):
         for group in dict.fromkeys(groups):
             yield from _group(base / split / group, split, group, drop)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from radvqa.datasets.reading import csv_records, picture_in, text_of
-from radvqa.datasets.source import Card, Drop, Row, sample_at
+from radvqa.datasets.source import Card, Drop, Row, check_splits, sample_at
 from radvqa.errors import InputError
 
 CARD = Card(
@@ -60,11 +60,13 @@ def rows(
         raise InputError("rocov2 needs the folder of its files", key="path")
     names = _column(path / "cui_mapping.csv", "CUI", "Canonical name", optional=True)
     licences = _licences(path / "license_information.csv")
-    for split in dict.fromkeys(splits):
+    files = {split: path / f"{SPLITS[split]}_captions.csv" for split in splits}
+    check_splits(path, files)
+    for split, file in files.items():
         word = SPLITS[split]
         concepts = _column(path / f"{word}_concepts.csv", "ID", "CUIs", optional=True)
         manual = _column(path / f"{word}_concepts_manual.csv", "ID", "CUIs", optional=True)
-        file, images = path / f"{word}_captions.csv", _images(path, word)
+        images = _images(path, word)
         for row, record in csv_records(file, required=("ID", "Caption")):
             image, caption = record["ID"].strip(), record["Caption"].strip()
             if not caption:

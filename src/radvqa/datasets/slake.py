@@ -89,7 +89,11 @@ def _planes(folder: Path, splits: tuple[str, ...]) -> dict[str, str]:
 def _file_of(folder: Path, split: str) -> Path:
     found = [folder / name for name in FILES[split] if (folder / name).is_file()]
     if not found:
-        raise InputError(f"no {' or '.join(FILES[split])} here", file=folder, fix="give the folder Slake1.0, unpacked")
+        raise InputError(
+            f"no {' or '.join(FILES[split])} here",
+            file=folder,
+            fix=f"give the folder Slake1.0, unpacked, or leave {split} out of splits",
+        )
     return found[0]
 
 

@@ -75,6 +75,16 @@ def _beside(folder: Path) -> dict[str, Any]:
     return texts | {"commercial": found.get("commercial") is True}
 
 
+def check_splits(folder: Path, files: Mapping[str, Path]) -> None:
+    """Raises InputError where the file of a split that is asked for is not there; it names those that are."""
+    there = [split for split, file in files.items() if file.is_file()]
+    missing = [file for split, file in files.items() if split not in there]
+    if missing:
+        found = f"no {missing[0].relative_to(folder)} here"
+        fix = f"to read what there is, say splits=[{','.join(there)}]" if there else "check the path and the layout"
+        raise InputError(found, file=folder, key="splits", fix=fix)
+
+
 def held_out(subjects: Collection[str], share: float, seed: int, holdout: Holdout = "validation") -> dict[str, str]:
     """Which subjects leave train, and for which split: {subject: "validation" | "test"}.
 
