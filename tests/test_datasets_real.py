@@ -2,10 +2,12 @@
 
 import time
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 from radvqa.datasets import checked_options, get, import_corpus
 from radvqa.datasets.founding import founding_pairs
+from radvqa.datasets.reading import csv_records
 from radvqa.datasets.source import Row
 from radvqa.sample import Sample
 
@@ -45,11 +47,47 @@ def test_slake(real_data):
         ("test", "closed"): 416,
     }
     assert len({row.sample.subject for row in rows}) == 642
-    images = {split: {r.sample.subject for r in english if r.sample.split == split} for split in ("train", "test")}
-    assert len(images["train"]) == 450 and len(images["test"]) == 96
-    chinese = {r.sample.subject for r in rows if r.sample.language == "zh" and r.sample.split == "train"}
-    assert len(images["test"] & chinese) == 72
     assert all(row.sample.modality in ("CT", "MR", "X-ray") and row.sample.region for row in rows)
+    topics = {
+        "organ",
+        "position",
+        "abnormality",
+        "knowledge",
+        "modality",
+        "size",
+        "plane",
+        "quantity",
+        "color",
+        "shape",
+    }
+    assert {row.sample.topic for row in rows} == topics
+    knowledge = [row.sample.extra["base_type"] == "kvqa" for row in rows]
+    assert knowledge == [row.sample.topic == "knowledge" for row in rows] and any(knowledge)
+    for name, kind, number in (("test_close.csv", "closed", 416), ("test_open.csv", "open", 645)):
+        derived = [record["question"] for _, record in csv_records(real_data / "slake" / "derived_csv" / name)]
+        own = [r.sample for r in english if r.sample.split == "test" and r.sample.kind == kind]
+        assert len(derived) == number
+        assert Counter(map(str.strip, derived)) == Counter(sample.question for sample in own)
+
+
+def test_images_that_slakes_splits_share(real_data):
+    rows, _ = read("slake", real_data / "slake", languages=["en", "zh"])
+    images: dict[tuple[str, str], set] = {}
+    for row in rows:
+        images.setdefault((row.sample.language, row.sample.split), set()).add(row.sample.subject)
+    assert [len(images["en", split]) for split in ("train", "validation", "test")] == [450, 96, 96]
+    for one, other in combinations(images, 2):
+        if one[0] == other[0]:  # disjoint within a language ...
+            assert not images[one] & images[other]
+    shared = {  # ... but not across
+        (("en", "test"), ("zh", "train")): 72,
+        (("en", "test"), ("zh", "validation")): 12,
+        (("en", "test"), ("zh", "test")): 12,
+        (("en", "validation"), ("zh", "train")): 64,
+        (("zh", "test"), ("en", "train")): 70,
+    }
+    for (one, other), number in shared.items():
+        assert len(images[one] & images[other]) == number
 
 
 def same(sample: Sample) -> tuple:
@@ -62,6 +100,11 @@ def test_the_three_forms_of_vqa_rad(real_data):
     assert counts(official, "split") == {("train",): 1_797, ("test",): 451}
     # CLOSED 1,297 and twice 'CLOSED '
     assert counts(official, "kind") == {("closed",): 1_299, ("open",): 949}
+    phrased = Counter(row.sample.extra["phrase_type"] for row in official)
+    assert phrased == {"freeform": 1_206, "para": 591, "test_freeform": 308, "test_para": 143}
+    assert (
+        sum("question_rephrase" not in row.sample.extra for row in official) >= 2
+    )  # absent in two rows, NULL in others
     assert counts(official, "region") == {("chest",): 794, ("abdomen",): 739, ("head",): 715}
     assert sum(row.sample.kind == "closed" and row.sample.answers[0] not in ("yes", "no") for row in official) == 106
     assert sum(row.sample.kind == "open" and row.sample.answers[0] in ("yes", "no") for row in official) == 0
@@ -103,13 +146,16 @@ def test_vqa_med(real_data):
     test = [row.sample for row in rows if row.sample.split == "test"]
     assert sum("#" in sample.extra["answer"] for sample in test) == 12
     assert sum("(" in sample.extra["answer"] for sample in test) == 20
-    assert len({row.sample.subject for row in rows}) == 4_200
+    images = {s: {r.sample.subject for r in rows if r.sample.split == s} for s in ("train", "validation", "test")}
+    assert [len(some) for some in images.values()] == [3_200, 500, 500] and len(set.union(*images.values())) == 4_200
 
 
 def test_medpix(real_data):
     rows, dropped = read("medpix", real_data / "MedPix-2-0", questions="descriptions")
     # 2,050 images, 21 of them with the form's placeholder as caption
     assert len(rows) == 2_029 and sum(dropped.values()) == 21
+    words = [len(row.sample.answers[0].split()) for row in rows]
+    assert (min(words), max(words)) == (1, 189)
     rows, dropped = read("medpix", real_data / "MedPix-2-0")
     by_region = [row for row in rows if row.sample.topic == "region"]
     assert counts(by_region, "split") == {("train",): 1_653, ("validation",): 197, ("test",): 200}
