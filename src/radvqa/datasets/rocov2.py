@@ -60,7 +60,7 @@ def rows(
         raise InputError("rocov2 needs the folder of its files", key="path")
     names = _column(path / "cui_mapping.csv", "CUI", "Canonical name", optional=True)
     licences = _licences(path / "license_information.csv")
-    files = {split: path / f"{SPLITS[split]}_captions.csv" for split in splits}
+    files: dict[str, Path] = {split: path / f"{SPLITS[split]}_captions.csv" for split in splits}
     check_splits(path, files)
     for split, file in files.items():
         word = SPLITS[split]
