@@ -80,11 +80,15 @@ class Learned:
     order: list[int] | None
     """Places in the sources' samples, one source after the other; None: a new permutation every epoch."""
     stage: Stage
-    """The stage with `steps` for `epochs` where the order holds the whole of it."""
+    """The stage; where the order holds the whole of it, one epoch."""
 
 
 def learned(task: Task) -> Learned:
-    """A stage's mixture, and mix.parquet beside it: which sample at which place of one pass, or of the whole stage."""
+    """A stage's mixture, and mix.parquet beside it: which sample at which place.
+
+    With `anneal` that is the whole stage, in the order in which it is learned; a curriculum is one pass in its order; a
+    mixed stage has what one pass holds, which training puts in a new order every epoch.
+    """
     import numpy as np
     import polars as pl
 
@@ -103,8 +107,8 @@ def learned(task: Task) -> Learned:
         return Learned([(corpus, samples) for (corpus, _), samples in zip(found, drawn)], None, stage)
     before = np.cumsum([0, *(len(samples) for _, samples in found)])
     if stage.anneal is not None:
-        num_steps = -(-len(index) // (stage.batch_size * stage.accumulation))
-        stage = stage.model_copy(update={"epochs": None, "steps": num_steps})
+        # one epoch and not so many steps: questions that are too long shorten it, and it must not begin again at the end
+        stage = stage.model_copy(update={"epochs": 1.0, "steps": None})
     return Learned(found, (before[index[:, 0]] + index[:, 1]).tolist(), stage)
 
 
