@@ -1,7 +1,7 @@
 """Question-answer pairs that llama3.1 8B wrote about MedPix images, as the founding project kept them.
 
-In: one of its three files. Out: the pairs of every image. The text of a record comes in many shapes: a preamble in almost
-all, `Q:` / `A:`, the same in bold, numbered, spelled out, both on one line, or no marker at all and blank lines between.
+In: one of its three files. Out: the pairs of every image. The text of a record comes in many shapes, all of which
+curate/parse.py reads.
 
     by_image, dropped = founding_pairs(Path("qa_pairs_generated_all.json"))
 """
@@ -14,11 +14,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from radvqa.curate.parse import read_reply
 from radvqa.datasets.reading import Record, csv_records, open_input, record_of, text_of
 from radvqa.errors import InputError
 
-_MARK = re.compile(r"^(?:\d+[.)]\s*)?(Q|A|Question|Answer)\s*\d*\s*(?:[:.)]|$)\s*", re.IGNORECASE)
-_INLINE = re.compile(r"\s+A\s*\d*:\s+")
 NO_ANSWER = re.compile(r"^(not available|n/?a|none given|unknown|not (specified|mentioned|provided))\b", re.IGNORECASE)
 
 
@@ -31,60 +30,13 @@ class Pair(NamedTuple):
 
 
 def pairs_of(text: str) -> tuple[list[Pair], Counter[str]]:
-    """The pairs in one reply, and what was left out, counted by reason."""
-    pairs: list[Pair] = []
-    dropped: Counter[str] = Counter()
-    for question, answer in _marked(text) or _unmarked(text):
-        if not question or not answer:
-            dropped["half a pair"] += 1
-        elif NO_ANSWER.match(answer):
-            dropped["an answer that says there is none"] += 1
-        else:
-            pairs.append(Pair(question, answer))
+    """The pairs in one reply, and what was left out, counted by reason; talk around them is not counted."""
+    read = read_reply(text)
+    dropped = Counter(reason for reason, _ in read.left_out if not reason.startswith("talk"))
+    pairs = [Pair(pair.question, pair.answer) for pair in read.pairs if not NO_ANSWER.match(pair.answer)]
+    if len(pairs) < len(read.pairs):
+        dropped["an answer that says there is none"] += len(read.pairs) - len(pairs)
     return pairs, dropped
-
-
-def _marked(text: str) -> list[tuple[str, str]]:
-    """Pairs whose parts carry a Q and an A. A blank line ends an answer; one before it has begun does not."""
-    pairs: list[list[str]] = []
-    part: int | None = None
-    for line in text.replace("**", "").replace("__", "").splitlines():
-        line = line.strip()
-        mark = _MARK.match(line)
-        if mark:
-            asked = mark[1][0].upper() == "Q"
-            if asked:
-                pairs.append(["", ""])
-            part = (0 if asked else 1) if pairs else None
-            line = line[mark.end() :].strip()
-        elif not line:
-            part = None if part == 1 and pairs[-1][1] else part
-        if part is not None and line:
-            pairs[-1][part] = f"{pairs[-1][part]} {line}".strip()
-    split = [_inline(question, answer) for question, answer in pairs]
-    return [(question.strip(), answer.strip()) for question, answer in split]
-
-
-def _inline(question: str, answer: str) -> tuple[str, str]:
-    """A question that holds its own answer: `Is it large? A: yes`."""
-    if not answer and (mark := _INLINE.search(question)):
-        return question[: mark.start()], question[mark.end() :]
-    return question, answer
-
-
-def _unmarked(text: str) -> list[tuple[str, str]]:
-    """Lines that end in a question mark are questions; what follows, up to a blank line, is the answer."""
-    pairs: list[list[str]] = []
-    open_ = False
-    for line in (line.strip() for line in text.splitlines()):
-        if line.endswith("?"):
-            pairs.append([line, ""])
-            open_ = True
-        elif line and open_:
-            pairs[-1][1] = f"{pairs[-1][1]} {line}".strip()
-        elif pairs and pairs[-1][1]:
-            open_ = False
-    return [(question, answer) for question, answer in pairs]
 
 
 def founding_pairs(file: Path) -> tuple[dict[str, list[Pair]], Counter[str]]:
