@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from contextlib import closing
 
 import numpy as np
 import polars as pl
@@ -119,15 +120,29 @@ def test_a_server_that_dies_loses_nothing(corpus, tmp_path):
     assert (totals.cached, totals.asked) == (6, 16)
 
 
+KILLS = int(os.environ.get("RADVQA_KILLS", "6"))
+"""How often a run is killed at random; RADVQA_KILLS=20 for the number in the documentation."""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_twenty_moments_it_goes_on(corpus, tmp_path):
-    wanted = Wanted(prompts=("open", "closed", "literature", "conversation"))
+def test_killed_at_random_moments_it_goes_on(corpus, tmp_path):
+    """After a random number of requests and a moment more: a run is hit at work, however fast the machine is."""
+    import openai  # noqa: F401  loaded before the first fork, not in each child
+
+    wanted, num_calls = Wanted(prompts=NAMES), 11 * len(NAMES)
     with serving(good) as server:
         made(corpus, tmp_path / "whole", server, wanted)
-    script = stormy(0.2, seed=2, pause_s=0.02)
-    rng, out, kills = np.random.default_rng(0), tmp_path / "qa", 0
+    paid, storm = [], stormy(0.2, seed=2, pause_s=0.02)
+
+    def script(request, number):
+        action = storm(request, number)
+        if isinstance(action, str):
+            paid.append(_key(request, wanted))
+        return action
+
+    rng, out, kills, seen = np.random.default_rng(0), tmp_path / "qa", 0, []
     with serving(script) as server:
-        for _ in range(20):
+        for _ in range(KILLS):
             stored, before = _stored(out), len(server.requests)
             child = os.fork()
             if child == 0:
@@ -135,14 +150,23 @@ def test_killed_at_twenty_moments_it_goes_on(corpus, tmp_path):
                     made(corpus, out, server, wanted, concurrency=2)
                 finally:
                     os._exit(0)
-            time.sleep(rng.uniform(0.02, 0.25))
+            at = before + int(rng.integers(1, max(3, 2 * num_calls // KILLS)))
+            while len(server.requests) < at and os.waitpid(child, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.04))
             os.kill(child, signal.SIGKILL)
             kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            seen.append(len(_stored(out)))
             assert stored <= _stored(out)  # nothing lost
             again = {_key(request, wanted) for request in server.requests[before:]}
             assert not again & stored  # nothing that is kept was asked for
         made(corpus, out, server, wanted, timeout_s=5)
-    assert kills >= 10 and len(_stored(out)) == 44 and rows(out).equals(rows(tmp_path / "whole"))
+    twice = len(paid) - len(set(paid))  # under way when the process died; two at most at a time
+    print(f"{kills} of {KILLS} kills hit a run at work, with {seen} of {num_calls} replies kept; {twice} asked again")
+    assert (
+        kills >= KILLS / 2 and len({n for n in seen if 0 < n < num_calls}) >= min(3, KILLS - 1) and twice <= 2 * kills
+    )
+    assert len(_stored(out)) == num_calls and rows(out).equals(rows(tmp_path / "whole"))
 
 
 def _key(request, wanted):
@@ -158,7 +182,7 @@ def _stored(out):
     file = ledger_of(out)
     if not file.exists():
         return set()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:  # open, a fork would take SQLite's locks from the child
         try:
             return {key for (key,) in connection.execute("SELECT key FROM calls")}
         except sqlite3.OperationalError:  # killed before there was a table
@@ -199,7 +223,7 @@ def test_prompts_are_whole(name):
 def test_captions_have_many_wordings(corpus):
     brief, detailed = caption_instructions(False), caption_instructions(True)
     assert len(set(brief)) >= 10 and len(set(detailed)) >= 10 and not set(brief) & set(detailed)
-    found = list(caption_samples(corpus))
+    found = list(caption_samples(corpus.samples()))
     assert len(found) == 11 and {s.question for s in found} <= set(brief) and found[0].answers == ("CT of lesion 0",)
 
 

@@ -49,7 +49,7 @@ def test_what_is_left_out_is_told():
     assert reply.pairs == [TWO[0]]
     assert [reason for reason, _ in reply.left_out] == ["talk before the pairs", "half a pair"]
     assert read_reply("I'm sorry, but I can't help with medical images.").left_out[0][0] == "refusal"
-    assert read_reply("Nothing to see here.").left_out == [("talk before the pairs", "Nothing to see here.")]
+    assert read_reply("Nothing to see here.").left_out == [("no pair in it", "Nothing to see here.")]
     assert read_reply("  ").left_out == [("empty reply", "")]
     cut = read_reply("Q: Is it CT?\nA: Yes\nQ: Which side?\nA: The le", cut=True)
     assert cut.pairs == [TWO[0]] and cut.left_out == [("cut off", "Which side?")]

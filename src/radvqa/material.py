@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from radvqa.errors import InputError
-from radvqa.recipe_sections import Source, Stage
+from radvqa.recipe_sections import Source, Stage, TrainSource
 from radvqa.task import Task
 
 if TYPE_CHECKING:
@@ -89,12 +91,14 @@ def learned(task: Task) -> Learned:
     With `anneal` that is the whole stage, in the order in which it is learned; a curriculum is one pass in its order; a
     mixed stage has what one pass holds, which training puts in a new order every epoch.
     """
-    import numpy as np
     import polars as pl
 
     stage, key = task.stage, f"stages.{task.stage.name}.data"
     found = [_unleaked(task, source, f"{key}.{i}") for i, source in enumerate(stage.data)]
-    index = _index_map(stage, [len(samples) for _, samples in found], task.recipe.seed)
+    pools = [_pool(source, found[i][1], task.recipe.seed, f"{key}.{i}") for i, source in enumerate(stage.data)]
+    index = _index_map(stage, [len(pool) for pool in pools], task.recipe.seed)
+    for i, pool in enumerate(pools):
+        index[index[:, 0] == i, 1] = pool[index[index[:, 0] == i, 1]]
     if not len(index):
         raise InputError("the mixture is empty", key=key, fix="raise the shares or add a source")
     rows = [(stage.data[source].corpus, int(source), found[source][1][row].id) for source, row in index]
@@ -110,6 +114,19 @@ def learned(task: Task) -> Learned:
         # one epoch and not so many steps: questions that are too long shorten it, and it must not begin again at the end
         stage = stage.model_copy(update={"epochs": 1.0, "steps": None})
     return Learned(found, (before[index[:, 0]] + index[:, 1]).tolist(), stage)
+
+
+def _pool(source: TrainSource, samples: Sequence[Sample], seed: int, key: str) -> np.ndarray:
+    """int64[N]: places of a source's samples, those that are enriched several times."""
+    if source.enrich is None:
+        return np.arange(len(samples))
+    from radvqa.curate.pathology import enrich, value_counts
+
+    counts = value_counts(samples, source.enrich.by)
+    if unknown := set(source.enrich.times) - set(counts):
+        fix = "it has " + ", ".join(f"{value} ({n})" for value, n in counts.most_common(15))
+        raise InputError(f"no picture has {', '.join(sorted(unknown))}", key=f"{key}.enrich.times", fix=fix)
+    return enrich(samples, source.enrich.times, source.enrich.by, seed=seed)
 
 
 def _index_map(stage: Stage, sizes: Sequence[int], seed: int) -> Any:

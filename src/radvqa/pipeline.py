@@ -91,6 +91,8 @@ def _import(recipe: Recipe, name: str) -> Step:
     for key, value in data.options.items():
         if isinstance(value, str) and value and Path(value).exists():
             foreign[f"data.{name}.options.{key}"] = Path(value)
+    for i, file in enumerate(data.curate.blind if data.curate else ()):
+        foreign[f"data.{name}.curate.blind.{i}"] = file
     return Step(f"corpora/{name}", "import", (name,), data.model_dump(mode="json"), (), foreign)
 
 
@@ -293,6 +295,9 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
             raise InputError(f"found {data.dataset!r}", key=f"{key}.dataset", fix=one_of(data.dataset, names))
         if data.path is not None and not data.path.exists():
             raise InputError("no such file or folder", file=data.path, key=f"{key}.path")
+        for file in data.curate.blind if data.curate else ():
+            if not file.is_file():
+                raise InputError("no such file", file=file, key=f"{key}.curate.blind", fix="give a predictions.parquet")
         if data.dataset == "corpus" and data.path is None:
             raise InputError("a corpus needs its path", key=f"{key}.path")
         try:

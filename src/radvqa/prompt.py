@@ -32,8 +32,9 @@ def prompt(question: str, choices: Sequence[str] = (), language: str = "en", sty
 
 
 def sample_prompt(sample: Sample, style: str = "paligemma") -> str:
-    """The prompt of one Sample."""
-    return prompt(sample.question, sample.choices if sample.kind == "choice" else (), sample.language, style)
+    """The prompt of one Sample; a turn of a conversation has the turns before it in front (extra: before)."""
+    question = f"{sample.extra.get('before', '')} {sample.question}"
+    return prompt(question, sample.choices if sample.kind == "choice" else (), sample.language, style)
 
 
 def served_prompt(sample: Sample, instruction: str = BRIEFLY) -> str:

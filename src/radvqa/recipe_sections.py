@@ -37,6 +37,17 @@ class Model(Part):
     """auto: bfloat16 on a GPU, float32 on a CPU. float16 overflows Gemma and is not offered."""
 
 
+class Server(Part):
+    """A served language model, behind any OpenAI-compatible endpoint; a key is read from OPENAI_API_KEY."""
+
+    url: str
+    """Its address, up to and with /v1."""
+    model: str
+    """What the server calls the model."""
+    concurrency: Annotated[int, Field(gt=0)] = 8
+    """Calls under way at once."""
+
+
 class Curate(Part):
     """What is done with a corpus before anything is learned from it: choose, ask, filter."""
 
@@ -48,20 +59,40 @@ class Curate(Part):
     """Only pictures with one of the so many commonest values (founding paper, Figure 5)."""
     cap: Annotated[int, Field(gt=0)] | None = None
     """At most so many pictures of each value, drawn by the seed."""
-    questions: Literal["keep", "template", "captions"] = "keep"
+    questions: Literal["keep", "template", "captions", "llm"] = "keep"
     """keep: those of the data set; template: from modality, plane, region, findings and side, in even numbers of yes and
-    no; captions: to describe the picture. What a language model writes is made beforehand, by `radvqa questions`."""
+    no; captions: to describe the picture; llm: written by `server`. Its replies are kept beside the corpus."""
     topics: tuple[Literal["modality", "plane", "region", "finding", "side"], ...] = (
         "modality", "plane", "region", "finding", "side",
     )  # fmt: skip
     """What templates ask about."""
+    prompts: Annotated[
+        tuple[Literal["open", "closed", "choice", "literature", "conversation"], ...], Field(min_length=1)
+    ] = ("open", "closed")
+    """What `server` is asked to write; literature: questions on the disease, for annealing."""
+    number: Annotated[int, Field(gt=0)] = 5
+    """Pairs a picture and prompt that `server` is asked for."""
+    pictures: bool = False
+    """Whether `server` is sent the pictures too."""
+    server: Server | None = None
+    """Who writes (questions: llm) and who judges (support)."""
     filter: bool = True
     """Whether pairs are filtered (see docs/curation.md); what goes is in dropped.parquet with its reason."""
+    support: bool = False
+    """Whether `server` is asked of each pair that the other checks left whether the evidence supports its answer."""
+    blind: tuple[Path, ...] = ()
+    """predictions.parquet files of a model that answered these very questions under a blank or shuffled picture (of an
+    earlier run of this recipe): what it got right all the same goes."""
 
     @model_validator(mode="after")
     def _chooses_once(self) -> Curate:
         if self.select and self.common is not None:
             raise InputError("both select and common are given", key="common", fix="give one of them")
+        if self.server is None and (self.questions == "llm" or self.support):
+            key = "questions" if self.questions == "llm" else "support"
+            raise InputError("this needs a language model", key=key, fix="give server: {url: ..., model: ...}")
+        if not self.filter and (self.support or self.blind):
+            raise InputError("nothing is filtered", key="filter", fix="leave out support and blind, or filter")
         return self
 
 
@@ -87,11 +118,22 @@ class Source(Part):
     """At most so many questions, drawn by the seed; None: all."""
 
 
+class Enrich(Part):
+    """Pictures with some values come more often, or less."""
+
+    by: Literal["finding", "modality", "plane", "region"] = "finding"
+    """What `times` goes by."""
+    times: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    """Value -> how often, e.g. {fracture: 3}; others once, of several the greatest; half a time is every other one."""
+
+
 class TrainSource(Source):
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Fraction of the mixture that is this source, 0-1. None: taken whole, and the shares of others count on top."""
     times: Annotated[float, Field(gt=0)] = 1.0
     """How often a source taken whole is gone through in one pass over the mixture."""
+    enrich: Enrich | None = None
+    """null: every question as often as any other of its source."""
 
 
 class TestSource(Source):

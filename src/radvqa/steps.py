@@ -55,8 +55,8 @@ def _curated(corpus: Corpus, task: Task, settings: Curate) -> str:
     """The corpus in the step's folder gives way to what curation makes of it."""
     from radvqa.curate.steps import curate
 
-    made = task.folder / "curated"
-    said = curate(corpus, made, settings, seed=task.recipe.seed)
+    made, ledger = task.folder / "curated", task.run / "corpora" / f"{task.item[0]}.calls.sqlite"
+    said = curate(corpus, made, settings, seed=task.recipe.seed, ledger=ledger, tell=task.tell)
     for file in [file for file in task.folder.iterdir() if file.is_file() and file.suffix in (".parquet", ".json")]:
         file.unlink()
     for file in made.iterdir():

@@ -1,69 +1,122 @@
-"""Curation: `questions`, `filter` and `review`."""
+"""Curation: `select`, `questions`, `filter` and `review`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from radvqa.commands import verb
+from radvqa.commands import Concurrency, verb
 from radvqa.errors import InputError
 
 CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder.")]
 OutPath = Annotated[Path, typer.Option("--out", help="The new corpus folder.")]
 
 
+Url = Annotated[str | None, typer.Option("--url", "--base-url", help="A server, up to and with /v1.")]
+Prices = Annotated[tuple[float, float], typer.Option("--price", help="Of a million tokens read and written.")]
+
+
+@verb("select")
+def select(
+    corpus: CorpusPath,
+    out: OutPath,
+    by: Annotated[str, typer.Option("--by", help="finding, modality, plane or region.")] = "finding",
+    value: Annotated[list[str] | None, typer.Option("--value", help="Only pictures with it; again for more.")] = None,
+    common: Annotated[int | None, typer.Option("--common", help="Only the so many commonest values.")] = None,
+    cap: Annotated[int | None, typer.Option("--cap", help="At most so many pictures of each value.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the cap.")] = 0,
+) -> None:
+    """Keep the pictures of some pathologies; OUT/curation.png draws the counts before and after."""
+    from pydantic import ValidationError
+
+    from radvqa.curate.steps import curate
+    from radvqa.recipe_sections import Curate
+    from radvqa.sample import Corpus
+
+    try:
+        settings = Curate(by=by, select=tuple(value or ()), common=common, cap=cap, filter=False)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+            raise cause from None
+        raise InputError(f"found {first['input']!r}", key=f"--{first['loc'][0]}", fix=first["msg"].lower()) from None
+    typer.echo(f"{curate(Corpus(corpus), out, settings, seed=seed)}, in {out}")
+
+
 @verb("questions")
 def questions(
     corpus: CorpusPath,
     out: OutPath,
-    url: Annotated[str | None, typer.Option("--url", help="A server, up to and with /v1; none: templates.")] = None,
+    url: Url = None,
     model: Annotated[str, typer.Option("--model", help="The server's name of the model.")] = "llama3.1",
     prompts: Annotated[
         list[str] | None,
         typer.Option("--prompt", help="open, closed, choice, literature, conversation; again for more."),
     ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Ask for a description, in many wordings; the caption is the answer.")
+    ] = False,
     number: Annotated[int, typer.Option("--number", help="Pairs a picture and prompt.")] = 5,
     pictures: Annotated[bool, typer.Option("--pictures", help="Send the pictures along.")] = False,
-    concurrency: Annotated[int, typer.Option("--concurrency", help="Calls under way at once.")] = 8,
+    temperature: Annotated[float, typer.Option("--temperature", help="Of the model's sampling.")] = 0.7,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest reply.")] = 1024,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for one reply.")] = 120.0,
+    retries: Annotated[int, typer.Option("--retries", help="Further tries of a call that failed.")] = 6,
+    concurrency: Concurrency = 8,
     max_images: Annotated[int | None, typer.Option("--max-images", help="Only the first so many pictures.")] = None,
-    price: Annotated[tuple[float, float], typer.Option("--price", help="Of a million tokens read and written.")] = (
-        0.0,
-        0.0,
-    ),
-    seed: Annotated[int, typer.Option("--seed", help="Of the templates, or sent to the model.")] = 0,
+    price: Prices = (0.0, 0.0),
+    seed: Annotated[int, typer.Option("--seed", help="Of the wordings, or sent to the model.")] = 0,
 ) -> None:
     """Ask questions of captioned pictures: by templates, or by a language model. Killed, it goes on where it was."""
     from radvqa.sample import Corpus
 
     source = Corpus(corpus)
     if url is None:
-        from radvqa.curate.steps import write_samples
-        from radvqa.curate.templates import template_questions
-
-        made = write_samples(source, out, template_questions(source.samples(), seed=seed))
-        typer.echo(f"{made.card['num_questions']:,} questions in {out}")
+        if prompts:
+            raise InputError("a prompt needs a language model", key="--prompt", fix="give --url as well")
+        _without_model(source, out, captions, seed)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from radvqa.calls import Calls
     from radvqa.curate.generate import Wanted, generate, ledger_of, one_an_image
 
-    wanted = Wanted(tuple(prompts or ("open", "closed")), number, pictures, seed=seed, max_images=max_images)
-    total = sum(1 for _ in one_an_image(source))
+    parameters = {"temperature": temperature, "max_tokens": max_tokens}
+    wanted = Wanted(
+        tuple(prompts or ("open", "closed")), number, pictures, parameters=parameters, seed=seed, max_images=max_images
+    )
+    total = sum(1 for _ in one_an_image(source.samples()))
     total = len(wanted.prompts) * (total if max_images is None else min(total, max_images))
-    columns = (TextColumn("calls"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Calls(ledger_of(out), url, model, concurrency=concurrency, prices=price) as calls,
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
-    ):
-        task = bar.add_task("calls", total=total)
-        made = generate(source, out, calls, wanted, lambda done: bar.update(task, completed=done))
+    tries: dict[str, Any] = {"concurrency": concurrency, "timeout_s": timeout, "retries": retries, "prices": price}
+    with Calls(ledger_of(out), url, model, **tries) as calls, _bar("calls", total) as more:
+        made = generate(source, out, calls, wanted, more)
     typer.echo(f"{calls.account()}\n{made.card['num_questions']:,} pairs in {out}")
     for reason, count in made.card["dropped"].items():
         typer.echo(f"  left out: {count:,} - {reason}")
+
+
+def _without_model(source: Any, out: Path, captions: bool, seed: int) -> None:
+    from radvqa.curate.generate import caption_samples
+    from radvqa.curate.steps import write_samples
+    from radvqa.curate.templates import template_questions
+
+    asked = (caption_samples if captions else template_questions)(source.samples(), seed=seed)
+    made = write_samples(source, out, asked)
+    typer.echo(f"{made.card['num_questions']:,} questions in {out}")
+
+
+@contextmanager
+def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with an estimate of what is left, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 @verb("filter")
@@ -77,6 +130,12 @@ def filter_(
     blind: Annotated[
         list[Path] | None, typer.Option("--blind", help="predictions.parquet of a blank or shuffled control.")
     ] = None,
+    url: Url = None,
+    model: Annotated[
+        str, typer.Option("--model", help="Asked whether the evidence supports each answer.")
+    ] = "llama3.1",
+    concurrency: Concurrency = 8,
+    price: Prices = (0.0, 0.0),
     workers: Annotated[int, typer.Option("--workers", help="Processes that judge.")] = 1,
 ) -> None:
     """Keep the good pairs; the others go, each with its reason, to dropped.parquet."""
@@ -94,8 +153,19 @@ def filter_(
     if out is None:
         raise InputError("no place for the new corpus", key="--out", fix="give --out, or --report for an earlier one")
     source = Corpus(corpus)
-    counts = filter_corpus(source, out, limits=Limits(off=tuple(off or ())), blind=blind or (), workers=workers)
     total = source.card["num_questions"]
+    how: dict[str, Any] = {"limits": Limits(off=tuple(off or ())), "blind": blind or (), "workers": workers}
+    if url is None:
+        counts = filter_corpus(source, out, **how)
+    else:
+        from radvqa.calls import Calls
+        from radvqa.curate.generate import ledger_of
+
+        calls = Calls(ledger_of(out), url, model, concurrency=concurrency, prices=price)
+        with calls, _bar("pairs", total) as more:
+            counts = filter_corpus(source, out, calls=calls, progress=more, **how)
+        silent = Corpus(out).card["support"]["without_verdict"]
+        typer.echo(calls.account() + (f", {silent:,} pairs without a verdict stay" if silent else ""))
     typer.echo(f"{total - sum(counts.values()):,} of {total:,} pairs stay, in {out}")
     for reason, count in counts.most_common():
         typer.echo(f"  {count:>9,}  {100 * count / total:5.1f} %  {reason}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
@@ -27,6 +27,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from radvqa.calls import Calls
 from radvqa.curate.checks import CHECKS, Limits, Pair
 from radvqa.curate.repeats import Repeats
 from radvqa.errors import InputError
@@ -36,9 +37,12 @@ from radvqa.stage import link
 REPEAT = "repeats an earlier pair"
 EASY = "answered without the picture"
 IRRELEVANT = "the picture makes no difference"
+UNSUPPORTED = "a language model finds no support for the answer"
+NOT_KNOWN = ("prompt", "before")
+"""Texts of `extra` that a model wrote: no evidence."""
 DROPPED = pa.schema([*SCHEMA, ("reason", pa.string()), ("detail", pa.string())])
 BLOCK = 4096
-Progress = Any
+Progress = Callable[[int], None]
 
 
 def pair_of(row: dict[str, Any]) -> Pair:
@@ -46,7 +50,8 @@ def pair_of(row: dict[str, Any]) -> Pair:
     answer, evidence = row["answers"][0], row["evidence"] or ""
     caption = bool(evidence) and answer == evidence
     known = [evidence, *(row[name] or "" for name in ("modality", "plane", "region")), *(row["findings"] or ())]
-    known += [value for value in json.loads(row["extra"] or "{}").values() if isinstance(value, str)]
+    extra = json.loads(row["extra"] or "{}")
+    known += [value for name, value in extra.items() if isinstance(value, str) and name not in NOT_KNOWN]
     if not evidence or row["origin"] == "template":
         known = []
     return Pair(row["question"], answer, row["kind"], " ".join(known), caption)
@@ -89,22 +94,29 @@ def filter_corpus(
     limits: Limits | None = None,
     blind: Sequence[Path] = (),
     workers: int = 1,
+    calls: Calls | None = None,
+    progress: Progress | None = None,
 ) -> Counter[str]:
     """Write the corpus `out` (replaced if it is one) and return how many pairs went for which reason.
 
-    `workers`: processes that judge. Raises InputError for a check that does not exist.
+    `workers`: processes that judge. `calls`: a language model that is asked whether the evidence supports what the other
+    checks leave; a pair on which it gives no verdict stays, and is counted in the card. `progress`: called with the number
+    of its replies so far. Raises InputError for a check that does not exist.
     """
     limits = limits or Limits()
     unknown = set(limits.off) - {check.name for check in CHECKS}
     if unknown:
         fix = "use " + ", ".join(check.name for check in CHECKS)
         raise InputError(f"there is no check {', '.join(sorted(unknown))}", key="off", fix=fix)
-    reasons, details = _reasons(corpus, limits, easy(blind), workers)
+    support = Support(calls, progress) if calls is not None else None
+    reasons, details = _reasons(corpus, limits, easy(blind), workers, support)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         card = _write(corpus, partial, reasons, details)
+        if support is not None:
+            card["support"] = support.account()
         for shard in sorted(corpus.folder.glob("images-*.parquet")):
             link(shard, partial / shard.name)
         (partial / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -117,15 +129,42 @@ def filter_corpus(
     return Counter(reason for reason in reasons if reason)
 
 
+class Support:
+    """A language model beside the checks."""
+
+    def __init__(self, calls: Calls, progress: Progress | None = None) -> None:
+        self.calls, self.progress, self.asked, self.silent = calls, progress or (lambda _: None), 0, 0
+
+    def reasons(self, block: list[dict[str, Any]], before: list[str | None]) -> list[str | None]:
+        """The reasons of a block with those of the model where there was none and there is evidence."""
+        from radvqa.curate.support import supported
+
+        pairs = {place: pair_of(row) for place, row in enumerate(block) if before[place] is None}
+        pairs = {place: pair for place, pair in pairs.items() if pair.evidence and not pair.caption}
+        verdicts = dict(zip(pairs, supported(list(pairs.values()), self.calls, self._more)))
+        self.asked += len(verdicts)
+        self.silent += sum(verdict is None for verdict in verdicts.values())
+        return [UNSUPPORTED if verdicts.get(place) is False else reason for place, reason in enumerate(before)]
+
+    def _more(self, number: int) -> None:
+        self.progress(self.asked + number)
+
+    def account(self) -> dict[str, Any]:
+        """Who was asked, of how many pairs, and how many verdicts did not come."""
+        return {"model": self.calls.model, "asked": self.asked, "without_verdict": self.silent}
+
+
 def _reasons(
-    corpus: Corpus, limits: Limits, blind: dict[str, str], workers: int
+    corpus: Corpus, limits: Limits, blind: dict[str, str], workers: int, support: Support | None
 ) -> tuple[list[str | None], dict[int, str]]:
     """For every question in order the reason why it goes, and details of some."""
     reasons: list[str | None] = []
     repeats, ids, stay = Repeats(), [], []
     for block, judged in _judged(corpus, limits, workers):
-        for row, reason in zip(block, judged):
-            reason = reason or blind.get(row["id"])
+        found = [reason or blind.get(row["id"]) for row, reason in zip(block, judged)]
+        if support is not None:
+            found = support.reasons(block, found)
+        for row, reason in zip(block, found):
             if reason is None:
                 repeats.add(row["image"], row["question"], row["answers"][0])
                 ids.append(row["id"])

@@ -13,9 +13,9 @@ from the replies it has: calls are a function of corpus, prompts and settings, s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +64,39 @@ def generate(
     answered is kept.
     """
     wanted = wanted or Wanted()
-    prompts = [prompt(name) for name in wanted.prompts]
-    requests = requests_for(corpus, prompts, wanted)
+    card = {**corpus.card, "written_by": calls.model, "dropped": {}}
+    card["prompts"] = [prompt(name).name for name in wanted.prompts]
+    with CorpusWriter(out, card) as writer:
+        found = written(corpus, one_an_image(corpus.samples()), calls, wanted, writer.drop, progress)
+        for image, some in groupby(found, key=lambda made: made.image):  # a picture is read and decoded once
+            picture = corpus.image_bytes(image) if image else None
+            for made in some:
+                writer.add(made, picture)
+    return Corpus(out)
+
+
+def written(
+    corpus: Corpus,
+    samples: Iterable[Sample],
+    calls: Calls,
+    wanted: Wanted,
+    drop: Callable[[str], None],
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Sample]:
+    """The pairs that a model writes about `samples`, one a picture; what is no pair goes to `drop` with its reason."""
+    requests = requests_for(corpus, samples, wanted)
     first = next(requests, None)
     if first is None:
         raise InputError("no picture here has a caption or report", file=corpus.folder, key="evidence")
-    card = {**corpus.card, "written_by": calls.model, "prompts": [each.name for each in prompts], "dropped": {}}
     asked: deque[Request] = deque()
 
     def each() -> Iterator[Call]:
-        for request in (first, *requests):
+        for request in chain([first], requests):
             asked.append(request)
             yield request.call
 
-    with CorpusWriter(out, card) as writer:
-        for reply in calls.run(each(), progress):
-            request = asked.popleft()
-            picture = corpus.image_bytes(request.sample.image) if request.sample.image else None
-            for made in samples_from(request, calls.model, reply, writer.drop):
-                writer.add(made, picture)
-    return Corpus(out)
+    for reply in calls.run(each(), progress):
+        yield from samples_from(asked.popleft(), calls.model, reply, drop)
 
 
 def ledger_of(out: Path) -> Path:
@@ -91,9 +104,10 @@ def ledger_of(out: Path) -> Path:
     return out.with_name(out.name + ".calls.sqlite")
 
 
-def requests_for(corpus: Corpus, prompts: Sequence[Prompt], wanted: Wanted) -> Iterator[Request]:
-    """A call for every picture and prompt, from the first sample of the picture that has a text."""
-    for sample in islice(one_an_image(corpus), wanted.max_images):
+def requests_for(corpus: Corpus, samples: Iterable[Sample], wanted: Wanted) -> Iterator[Request]:
+    """A call for every sample and prompt."""
+    prompts = [prompt(name) for name in wanted.prompts]
+    for sample in islice(samples, wanted.max_images):
         context = context_of(sample)
         assert context is not None
         for how in prompts:
@@ -108,10 +122,10 @@ def requests_for(corpus: Corpus, prompts: Sequence[Prompt], wanted: Wanted) -> I
             yield Request(sample, how, Call(messages, parameters, wanted.seed))
 
 
-def one_an_image(corpus: Corpus) -> Iterator[Sample]:
+def one_an_image(samples: Iterable[Sample]) -> Iterator[Sample]:
     """The first sample of each picture that has a text."""
     seen: set[str] = set()
-    for sample in corpus.samples():
+    for sample in samples:
         name = sample.image or sample.id
         if sample.evidence and name not in seen:
             seen.add(name)
@@ -145,12 +159,18 @@ def samples_from(request: Request, model: str, reply: Reply, drop: Callable[[str
     for place, pair in enumerate(read.pairs):
         kind = _kind(pair, how)
         answer = pair.answer.rstrip(".").lower() if kind == "closed" else pair.answer
-        turn = {"turn": place} if how.name.startswith("conversation") else {}
+        turn = _turn(read.pairs, place) if how.name.startswith("conversation") else {}
         yield replace(
             sample, id=f"{sample.id}-{how.name}-{place}", question=pair.question, answers=(answer,), kind=kind,
             choices=pair.choices if kind == "choice" else (), topic=how.name.rpartition("-")[0], origin=model,
             boxes=(), mask=None, extra={**sample.extra, "prompt": how.name, **turn},
         )  # fmt: skip
+
+
+def _turn(pairs: Sequence[Pair], place: int) -> dict[str, Any]:
+    """What is kept of a conversation's turn: its place, and the turns before it, which a prompt puts before the question."""
+    before = " ".join(f"{pair.question} {pair.answer}" for pair in pairs[:place])
+    return {"turn": place, **({"before": before} if before else {})}
 
 
 def _kind(pair: Pair, how: Prompt) -> str:
@@ -159,7 +179,7 @@ def _kind(pair: Pair, how: Prompt) -> str:
     return "closed" if pair.answer.rstrip(".").lower() in ("yes", "no") else "open"
 
 
-def caption_samples(corpus: Corpus, *, brief_words: int = 30, seed: int = 0) -> Iterator[Sample]:
+def caption_samples(samples: Iterable[Sample], *, brief_words: int = 30, seed: int = 0) -> Iterator[Sample]:
     """The captions as answers to instructions to describe, one a picture, without asking any model.
 
     Captions of at most `brief_words` words get one of the brief instructions, longer ones one of the detailed.
@@ -167,7 +187,7 @@ def caption_samples(corpus: Corpus, *, brief_words: int = 30, seed: int = 0) -> 
     import numpy as np
 
     rng = np.random.default_rng([seed, 9])
-    for sample in one_an_image(corpus):
+    for sample in one_an_image(samples):
         assert sample.evidence is not None
         words = caption_instructions(len(sample.evidence.split()) > brief_words)
         question = words[int(rng.integers(len(words)))]

@@ -77,7 +77,9 @@ def read_reply(text: str, *, cut: bool = False) -> Reply:
         left.append(("cut off", pairs.pop().question))
     if not pairs and REFUSAL.search(text):
         left = [("refusal", text)]
-    return Reply(pairs, left or ([] if pairs else [("no pair in it", text)]))
+    if not pairs and all(reason.startswith("talk") for reason, _ in left):
+        left = [("no pair in it", text)]
+    return Reply(pairs, left)
 
 
 # ---------------------------------------------------------------- text

@@ -54,7 +54,7 @@ def prompt(name: str) -> Prompt:
         key=lambda version: int(version.rpartition("-")[2]),
     )
     found = [version for version in versions if name in (version, version.rpartition("-")[0])]
-    if not found or found[-1].startswith("captions"):
+    if not found or found[-1].rpartition("-")[0] not in NAMES:
         raise InputError(f"there is no prompt {name!r}", key="prompts", fix=one_of(name, list(NAMES)))
     read = yaml.safe_load((FOLDER / f"{found[-1]}.yaml").read_text(encoding="utf-8"))
     return Prompt(found[-1], read["kind"], read["system"], tuple(read["rules"]), read["ask"], tuple(read["examples"]))

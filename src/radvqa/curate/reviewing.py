@@ -85,13 +85,15 @@ def described(sample: Sample) -> str:
 
 
 def uncertainty(predictions: Path) -> dict[str, float]:
-    """{id: 1 - probability of the answer given} from a predictions.parquet."""
+    """{id: 1 - probability of the answer given} from a predictions.parquet; answers without a probability are left out."""
     frame = pl.read_parquet(predictions)
     for name in ("probability", "logprob"):
-        if name in frame.columns:
-            chance = frame[name] if name == "probability" else frame[name].exp()
-            return dict(zip(frame["id"].to_list(), (1 - chance).to_list()))
-    raise InputError("no column probability or logprob", file=predictions, key="--predictions")
+        known = frame.filter(pl.col(name).is_not_null()) if name in frame.columns else frame.clear()
+        if len(known):
+            chance = known[name] if name == "probability" else known[name].exp()
+            return dict(zip(known["id"].to_list(), (1 - chance).to_list()))
+    fix = "give answers of the in-process engine, or of a server asked with --logprobs"
+    raise InputError("no probabilities of the answers are in it", file=predictions, key="--predictions", fix=fix)
 
 
 def summary(corpus: Corpus, store: ReviewStore, key: str) -> str:

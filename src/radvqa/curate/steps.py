@@ -9,15 +9,18 @@ every question that went, curation.json and curation.png with how often each fin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from radvqa.curate.filter import DROPPED, filter_corpus
-from radvqa.curate.generate import caption_samples
+from radvqa.curate.generate import Wanted, caption_samples, ledger_of, one_an_image, written
 from radvqa.curate.pathology import cap, common, select, value_counts
 from radvqa.curate.review import applied
 from radvqa.curate.templates import template_questions
@@ -26,16 +29,51 @@ from radvqa.recipe_sections import Curate
 from radvqa.review import Verdict
 from radvqa.sample import Corpus, CorpusWriter, Sample, to_row
 
+if TYPE_CHECKING:
+    from radvqa.calls import Calls
+
+Tell = Callable[[int, int, str], None]
 FIGURE, COUNTS, GONE = "curation.png", "curation.json", "dropped.parquet"
 
 
-def curate(corpus: Corpus, out: Path, settings: Curate, *, seed: int = 0) -> str:
+def curate(
+    corpus: Corpus, out: Path, settings: Curate, *, seed: int = 0, ledger: Path | None = None, tell: Tell | None = None
+) -> str:
     """Write the corpus `out`; returns a sentence on what was done.
 
-    Raises InputError where nothing is left, or a finding asked for is unknown.
+    ledger: where the replies of `server` are kept; beside `out` unless given. tell: called with (done, total, note).
+    Raises InputError where nothing is left, or a finding asked for is unknown, ServerGone where the server dies.
     """
     samples = list(corpus.samples())
     before = value_counts(samples, settings.by)
+    chosen = _chosen(samples, settings, before, seed)
+    staying = {sample.id for sample in chosen}
+    gone = [(sample, "not among the pathologies chosen") for sample in samples if sample.id not in staying]
+    lost: Counter[str] = Counter()
+    with _calls(settings, ledger or ledger_of(out)) as calls:
+        asked = list(_asked(corpus, chosen, settings, seed, calls, lost, tell))
+        if not asked:
+            raise InputError(
+                "no question is left", key="curate.questions", fix="look at topics, or at the server's replies"
+            )
+        chosen_corpus = write_samples(corpus, out, asked, gone, lost)
+        judge, support = (calls if settings.support else None), _part(tell, len(asked), "pairs judged")
+        dropped = 0
+        if settings.filter:
+            counts = filter_corpus(chosen_corpus, out, blind=settings.blind, calls=judge, progress=support)
+            dropped = sum(counts.values())
+    _keep_gone(out, gone)
+    made = Corpus(out)
+    after = value_counts(made.samples(), settings.by)
+    (out / COUNTS).write_text(json.dumps({"by": settings.by, "before": before, "after": after}, indent=2) + "\n")
+    draw_counts({"before": dict(before), "after": dict(after)}, out / FIGURE)
+    kept = made.card["num_questions"]
+    account = f"; {calls.account()}" if calls is not None else ""
+    return f"{len({s.image for s in chosen}):,} pictures chosen, {len(asked):,} questions, {dropped:,} filtered out, {kept:,} stay{account}"
+
+
+def _chosen(samples: Sequence[Sample], settings: Curate, before: Counter[str], seed: int) -> Sequence[Sample]:
+    """The samples of the pictures that are selected, under the cap."""
     chosen = samples
     wanted: Sequence[str] = settings.select
     if settings.common is not None:
@@ -50,38 +88,62 @@ def curate(corpus: Corpus, out: Path, settings: Curate, *, seed: int = 0) -> str
         chosen = cap(chosen, settings.cap, settings.by, seed=seed)
     if not chosen:
         raise InputError("nothing is left after the selection", key="curate")
-    staying = {sample.id for sample in chosen}
-    gone = [(sample, "not among the pathologies chosen") for sample in samples if sample.id not in staying]
-    asked = list(_asked(corpus, chosen, settings, seed))
-    chosen_corpus = write_samples(corpus, out, asked, gone)
-    dropped = sum(filter_corpus(chosen_corpus, out).values()) if settings.filter else 0
-    _keep_gone(out, gone)
-    made = Corpus(out)
-    after = value_counts(made.samples(), settings.by)
-    (out / COUNTS).write_text(json.dumps({"by": settings.by, "before": before, "after": after}, indent=2) + "\n")
-    draw_counts({"before": dict(before), "after": dict(after)}, out / FIGURE)
-    kept = made.card["num_questions"]
-    return f"{len({s.image for s in chosen}):,} pictures chosen, {len(asked):,} questions, {dropped:,} filtered out, {kept:,} stay"
+    return chosen
 
 
-def _asked(corpus: Corpus, chosen: Sequence[Sample], settings: Curate, seed: int) -> Iterable[Sample]:
+def _calls(settings: Curate, ledger: Path) -> AbstractContextManager[Calls | None]:
+    if settings.server is None:
+        return nullcontext()
+    from radvqa.calls import Calls
+
+    return Calls(ledger, settings.server.url, settings.server.model, concurrency=settings.server.concurrency)
+
+
+def _part(tell: Tell | None, total: int, note: str) -> Callable[[int], None]:
+    return lambda done: tell(done, total, note) if tell else None
+
+
+def _asked(
+    corpus: Corpus,
+    chosen: Sequence[Sample],
+    settings: Curate,
+    seed: int,
+    calls: Calls | None,
+    lost: Counter[str],
+    tell: Tell | None,
+) -> Iterable[Sample]:
     if settings.questions == "template":
         return template_questions(chosen, topics=settings.topics, seed=seed)
     if settings.questions == "captions":
-        images = {sample.image for sample in chosen}
-        return (sample for sample in caption_samples(corpus, seed=seed) if sample.image in images)
+        return caption_samples(chosen, seed=seed)
+    if settings.questions == "llm":
+        assert calls is not None
+        wanted = Wanted(settings.prompts, settings.number, settings.pictures, seed=seed)
+        total = len(settings.prompts) * sum(1 for _ in one_an_image(chosen))
+        return written(
+            corpus, one_an_image(chosen), calls, wanted, lambda why: lost.update([why]), _part(tell, total, "calls")
+        )
     return chosen
 
 
 def write_samples(
-    corpus: Corpus, out: Path, samples: Iterable[Sample], gone: Sequence[tuple[Sample, str]] = ()
+    corpus: Corpus,
+    out: Path,
+    samples: Iterable[Sample],
+    gone: Sequence[tuple[Sample, str]] = (),
+    lost: Mapping[str, int] | None = None,
 ) -> Corpus:
-    """A corpus of these samples, picture by picture, with the pictures they have in `corpus`."""
+    """A corpus of these samples, picture by picture, with the pictures they have in `corpus`.
+
+    Counted as dropped in its card: what was so in `corpus`, the samples of `gone`, and `lost` (reason -> number).
+    """
     with CorpusWriter(out, {**corpus.card, "dropped": {}}) as writer:
         for reason, number in corpus.card.get("dropped", {}).items():
             writer.drop(reason, number)
         for _, reason in gone:
             writer.drop(reason)
+        for reason, number in (lost or {}).items():
+            writer.drop(reason, number)
         of_image: dict[str | None, list[Sample]] = {}
         for sample in samples:
             of_image.setdefault(sample.image, []).append(sample)
