@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
@@ -92,14 +93,14 @@ def test_cross_fitting_cannot_learn_what_is_not_there(fit):
     wrong = (rng.random(60) < 0.5)[clusters]
     x = np.stack([clusters + 0.0, rng.normal(size=240)], axis=1)
     rows = rng.permutation(240)
-    risks = risk.cross_fitted(x[rows], wrong[rows], clusters[rows], fit)
+    risks = risk.cross_fitted(x[rows], wrong[rows], clusters[rows], fit, num_foldings=1)
     assert 0.3 < quality.auroc(risks, wrong[rows]) < 0.7
 
 
 @pytest.mark.parametrize("fit", [risk.logistic, risk.boosting])
 def test_risks_are_calibrated_and_find_the_signal(fit):
     x, wrong, clusters = drawn(num_clusters=500, shared=0.0)
-    risks = risk.cross_fitted(x, wrong, clusters, fit)
+    risks = risk.cross_fitted(x, wrong, clusters, fit, num_foldings=1)
     assert quality.auroc(risks, wrong) > 0.75
     assert quality.calibration_error(risks, wrong) < quality.calibration_floor(risks) + 0.02
     assert risks.mean() == pytest.approx(wrong.mean(), abs=0.02)
@@ -119,6 +120,29 @@ def test_one_outcome_only_gives_its_smoothed_rate():
     assert fitted(np.zeros((1, 2))) == pytest.approx(9 / 10)
 
 
+def test_weights_are_scikit_learns_where_no_sign_binds_and_nothing_where_one_does():
+    """Parity: the same penalised loss. Turned round, an indicator that foretells is left out, not turned back."""
+    x, wrong, clusters = drawn(strength=2.0)
+    x[:, 1] += wrong
+    x[:, 2] -= wrong
+    fitted = risk.logistic(x, wrong, clusters)
+    assert (fitted.weights[:2] > 0.1).all() and fitted.weights[2] == 0
+    z = np.arcsinh((x - fitted.centres) / fitted.scales)
+    free = fitted.weights > 0
+    peer = LogisticRegression(C=risk.STRENGTH, tol=1e-10, max_iter=1000).fit(z[:, free], wrong)
+    assert np.allclose(fitted.weights[free], peer.coef_[0], atol=1e-4)
+    assert fitted.intercept == pytest.approx(peer.intercept_[0], abs=1e-4)
+    turned = risk.logistic(-x[:, :1], wrong, clusters)
+    assert turned.weights[0] == 0 and turned(x[:3, :1]) == pytest.approx(wrong.mean(), abs=1e-4)
+
+
+def test_a_risk_is_the_mean_over_foldings():
+    x, wrong, clusters = drawn()
+    alone = [risk.cross_fitted(x, wrong, clusters, risk.logistic, num_foldings=1, seed=seed) for seed in range(3)]
+    assert not np.allclose(alone[0], alone[1])
+    assert np.allclose(risk.cross_fitted(x, wrong, clusters, risk.logistic, num_foldings=3), np.mean(alone, axis=0))
+
+
 # ---------------------------------------------------------------- abstention
 
 
@@ -133,9 +157,12 @@ def test_the_tail_is_scipys_and_its_limit_clopper_pearsons():
 
 
 def test_design_effect_by_hand():
-    """Golden: clusters of 3 and 1: mean size beside an answer (9 + 1) / 4 = 2.5; 1 + 1.5 x 0.2."""
-    assert abstain.design_effect(np.array([0, 0, 0, 1]), 0.2) == pytest.approx(1.3)
-    assert abstain.design_effect(np.array([0, 0, 0, 1]), -0.5) == 1.0
+    """Golden: clusters of 3 and 1: mean size beside an answer (9 + 1) / 4 = 2.5; 1 + 1.5 x 0.2 = 1.3, times the square of
+    3.078 / 1.282 for one degree of freedom at 90 %; with many clusters the second factor is 1."""
+    few = (3.0777 / 1.28155) ** 2
+    assert abstain.design_effect(np.array([0, 0, 0, 1]), 0.2, 0.9) == pytest.approx(1.3 * few, rel=1e-4)
+    assert abstain.design_effect(np.array([0, 0, 0, 1]), -0.5, 0.9) == pytest.approx(few, rel=1e-4)
+    assert abstain.design_effect(np.repeat(np.arange(5000), 2), 0.2, 0.9) == pytest.approx(1.2, rel=1e-3)
 
 
 def test_expected_threshold_by_hand():

@@ -15,8 +15,9 @@ must (Angelopoulos et al. 2024, theorem 1), cannot bound it. Two rules are offer
 - `expected_threshold`: conformal risk control proper, for a loss that is monotone: the expected share of *all*
   questions that are answered wrongly is at most alpha.
 
-Questions about one image are wrong together: numbers are divided by the design effect (Kish 1965) for the former, the
-latter counts images. The first is thereby approximate, and `resplits` measures how well it holds.
+Questions about one image are wrong together: numbers are divided by the design effect (Kish 1965) for the former, and
+again by what few images cost (Korn and Graubard 1998); the latter counts images. The first is thereby approximate, and
+`resplits` measures how well it holds.
 """
 
 from __future__ import annotations
@@ -78,10 +79,13 @@ def beta_binomial_tail(most: int, num: int, a: float, b: float) -> float:
     return float(max(0.0, 1.0 - np.exp(chosen + special.betaln(k + a, num - k + b) - special.betaln(a, b)).sum()))
 
 
-def design_effect(clusters: np.ndarray, correlation: float) -> float:
-    """1 + (m - 1) x correlation, m the mean number of answers beside an answer about the same image, itself included."""
+def design_effect(clusters: np.ndarray, correlation: float, confidence: float) -> float:
+    """[1 + (m - 1) x correlation] x (t / z)^2: m the mean number of answers beside an answer about the same image,
+    itself included; t and z the quantiles at `confidence` of Student's distribution, with images - 1 degrees of freedom,
+    and of the normal one (Korn and Graubard 1998, for exact limits of a clustered share)."""
     sizes = np.bincount(cluster_codes(clusters)) if len(clusters) else np.ones(1)
-    return 1.0 + max(0.0, correlation) * (float((sizes**2).sum() / sizes.sum()) - 1.0)
+    together = 1.0 + max(0.0, correlation) * (float((sizes**2).sum() / sizes.sum()) - 1.0)
+    return together * float(stats.t.ppf(confidence, max(1, len(sizes) - 1)) / stats.norm.ppf(confidence)) ** 2
 
 
 def safe_threshold(
@@ -98,13 +102,13 @@ def safe_threshold(
     The sequence begins where the risks themselves, taken at their word, promise the smallest p-value, and goes on to
     looser thresholds: it is fixed before a single outcome of these answers is looked at.
     """
-    correlation = intra_class_correlation(wrong - risk, clusters)
+    correlation = intra_class_correlation(wrong.astype(float), clusters)
     correlation = 0.0 if math.isnan(correlation) else correlation
     levels = np.unique(np.sort(risk)[np.linspace(0, len(risk) - 1, NUM_LEVELS + 1).astype(int)[1:]])
 
     def tested(outcome: np.ndarray, threshold: float) -> float:
         inside = risk <= threshold
-        effect = design_effect(clusters[inside], correlation)
+        effect = design_effect(clusters[inside], correlation, confidence)
         future = num_future * inside.mean() / effect
         return p_value(outcome[inside].sum() / effect, inside.sum() / effect, alpha, future)
 
@@ -116,7 +120,7 @@ def safe_threshold(
             break
         chosen = float(level)
     inside = risk <= chosen
-    effect = design_effect(clusters[inside], correlation)
+    effect = design_effect(clusters[inside], correlation, confidence)
     return Rule(alpha, chosen, float(inside.mean()), float(wrong[inside].mean()) if inside.any() else None, effect)
 
 

@@ -5,8 +5,10 @@ same subject or image; and the model fitted to all of them, as plain numbers.
 
     risks = cross_fitted(x, wrong, clusters, logistic)
 
-Logistic regression is the risk of record: calibrated where its form fits, a handful of numbers to store. Gradient
-boosting (Friedman 2001) stands beside it, its scores made probabilities by Platt's method on inner folds.
+Logistic regression whose weights keep the direction that each indicator was given beforehand is the risk of record:
+calibrated where its form fits, a handful of numbers to store, and an indicator that points the wrong way by chance gets
+nothing instead of a negative weight (sign constraints regularise: Meinshausen 2013). Gradient boosting (Friedman 2001)
+stands beside it, its scores made probabilities by Platt's method on inner folds.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import Bounds, minimize
 from scipy.special import expit, logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -23,6 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from radvqa.score.intervals import cluster_codes
 
 NUM_FOLDS = 5
+NUM_FOLDINGS = 5
+"""Ways of dealing clusters to folds; an answer's risk is the mean over them, so that no single deal decides."""
 STRENGTH = 1.0
 """Inverse of the ridge penalty on scaled indicators (scikit-learn's C)."""
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -68,20 +73,36 @@ class Logistic:
 
 
 def logistic(x: np.ndarray, wrong: np.ndarray, clusters: np.ndarray, names: tuple[str, ...] = ()) -> Logistic:
-    """Ridge logistic regression on scaled indicators; with one outcome only, its smoothed rate (k + 1) / (n + 2)."""
+    """Ridge logistic regression on scaled indicators, no weight below 0; with one outcome only, its smoothed rate
+    (k + 1) / (n + 2). x is turned so that larger should mean riskier (`indicators.directed`)."""
     centres, scales = _centres(x)
     if wrong.min() == wrong.max():
         rate = (wrong.sum() + 1) / (len(wrong) + 2)
         return Logistic(names, centres, scales, np.zeros(x.shape[1]), float(logit(rate)))
-    fitted = LogisticRegression(C=STRENGTH, max_iter=1000).fit(_standard(x, centres, scales), wrong)
-    return Logistic(names, centres, scales, fitted.coef_[0], float(fitted.intercept_[0]))
+    weights, intercept = _signed(_standard(x, centres, scales), wrong)
+    return Logistic(names, centres, scales, weights, intercept)
+
+
+def _signed(z: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights float[K] >= 0 and intercept of the least penalised log-loss: sum of log-losses + |w|^2 / (2 STRENGTH)."""
+    width = z.shape[1]
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, score = at[:width], z @ at[:width] + at[width]
+        gap = expit(score) - wrong
+        value = np.logaddexp(0, score).sum() - score[wrong].sum() + weights @ weights / (2 * STRENGTH)
+        return value, np.append(z.T @ gap + weights / STRENGTH, gap.sum())
+
+    bounds = Bounds(np.append(np.zeros(width), -np.inf), np.inf)
+    found = minimize(loss, np.append(np.zeros(width), logit(wrong.mean())), jac=True, method="L-BFGS-B", bounds=bounds)
+    return found.x[:width], float(found.x[width])
 
 
 def boosting(x: np.ndarray, wrong: np.ndarray, clusters: np.ndarray) -> Predict:
     """Gradient-boosted trees, Platt-scaled (Platt 1999) on scores of inner folds."""
     if min(wrong.sum(), (~wrong).sum()) < 2 * NUM_FOLDS:
         return logistic(x, wrong, clusters)  # too few of one outcome for folds within folds
-    inner = cross_fitted(x, wrong, clusters, _trees, seed=1)
+    inner = cross_fitted(x, wrong, clusters, _trees, num_foldings=1, seed=1)
     scale = LogisticRegression(C=STRENGTH).fit(inner[:, None], wrong)
     trees = _trees(x, wrong, clusters)
     return lambda more: scale.predict_proba(trees(more)[:, None])[:, 1]
@@ -95,15 +116,21 @@ def _trees(x: np.ndarray, wrong: np.ndarray, clusters: np.ndarray) -> Predict:
 
 
 def cross_fitted(
-    x: np.ndarray, wrong: np.ndarray, clusters: np.ndarray, fit: Fit, *, num_folds: int = NUM_FOLDS, seed: int = 0
+    x: np.ndarray,
+    wrong: np.ndarray,
+    clusters: np.ndarray,
+    fit: Fit,
+    *,
+    num_foldings: int = NUM_FOLDINGS,
+    seed: int = 0,
 ) -> np.ndarray:
-    """float[N]: each answer's risk by a model fitted to the folds that hold no answer of its cluster."""
-    fold = folds(clusters, num_folds, seed)
-    risks = np.empty(len(x))
-    for number in np.unique(fold):
-        held = fold == number
-        risks[held] = fit(x[~held], wrong[~held], clusters[~held])(x[held])
-    return risks
+    """float[N]: each answer's mean risk by the models, one a folding, fitted to folds with no answer of its cluster."""
+    risks = np.zeros((num_foldings, len(x)))
+    for number, row in enumerate(risks):
+        fold = folds(clusters, NUM_FOLDS, seed * num_foldings + number)
+        for held in (fold == one for one in np.unique(fold)):
+            row[held] = fit(x[~held], wrong[~held], clusters[~held])(x[held])
+    return risks.mean(axis=0)
 
 
 def folds(clusters: np.ndarray, num_folds: int, seed: int) -> np.ndarray:
