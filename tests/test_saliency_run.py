@@ -35,11 +35,11 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     with CorpusWriter(root / "corpus", {"name": "tiny"}) as writer:
         for i in range(6):
-            for j, question in enumerate(("is there a mass ?", "is there a nodule ?")):
+            for j, (question, topic) in enumerate((("is there a mass ?", "finding"), ("is there a nodule ?", "other"))):
                 mask = mask_bytes((70, 50), (10, 10, 30, 30)) if i < 4 else None
                 sample = Sample(
                     id=f"q{i}{j}", question=question, answers=("yes",), kind="open", split="test", source="tiny",
-                    subject=f"s{i}", mask=mask, topic="finding",
+                    subject=f"s{i}", mask=mask, topic=topic,
                 )  # fmt: skip
                 writer.add(sample, saliency_picture(i))
     corpus, model = Corpus(root / "corpus"), saliency_model()
@@ -169,6 +169,13 @@ def test_a_cut_study_goes_on_where_it_was_and_gives_the_same(run, tmp_path, monk
 def test_where_and_no_answers(run, tmp_path):
     with pytest.raises(InputError, match="no answers to explain"):
         explained(run, tmp_path, where={"topic": "organ"})
+
+
+def test_the_other_question_may_be_one_that_is_not_explained(run, tmp_path):
+    """The answers explained are all about findings; the pictures were asked about something else too."""
+    explained(run, tmp_path, num_right=0, num_wrong=0, sample=3, methods=["raw"], where={"topic": "finding"})
+    checks = {row["check"]: row["n"] for row in json.loads((tmp_path / "ranking.json").read_text())["sanity"]}
+    assert checks["other question"] == 3
 
 
 def test_the_question_about_the_other_side():

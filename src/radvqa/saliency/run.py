@@ -69,7 +69,8 @@ def explain_run(
     opened = {name: Corpus(path) for name, path in corpora.items()}
     rows, found = candidates(pl.read_parquet(predictions), opened, settings)
     chosen = choose(rows, found, settings, np.random.default_rng([seed, settings.seed]))
-    study = _Study(model or load(model_name, adapter, style=style), opened, found, settings, folder)
+    asked = questions_by_picture(pl.read_parquet(predictions), opened)
+    study = _Study(model or load(model_name, adapter, style=style), opened, found, asked, settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / PROGRESS
     lines = _begun(journal, fingerprint(model_name, str(adapter), str(predictions), settings, seed, len(chosen)))
@@ -142,6 +143,14 @@ def candidates(
     return kept, found
 
 
+def questions_by_picture(predictions: pl.DataFrame, corpora: Mapping[str, Corpus]) -> dict[str, list[Sample]]:
+    """Image key -> every question that was asked about it, whether `settings.where` admits it or not."""
+    wanted, asked = set(predictions["id"]), dict[str, list[Sample]]()
+    for sample in (s for corpus in corpora.values() for s in corpus.samples() if s.id in wanted and s.image):
+        asked.setdefault(sample.image or "", []).append(sample)
+    return asked
+
+
 def is_right(row: Mapping[str, Any]) -> bool | None:
     """Closed and choice questions by closed accuracy, open ones by exact match; None: cannot be scored."""
     metric = exact_match if row["kind"] == "open" else closed_accuracy
@@ -182,6 +191,7 @@ class _Study:
     model: VQAModel
     corpora: Mapping[str, Corpus]
     found: Found
+    asked: Mapping[str, list[Sample]]
     settings: Explain
     folder: Path
 
@@ -210,8 +220,9 @@ class _Study:
         others = {}
         if (other_side := mirrored(turn, _choices(sample), sample.language)) is not None:
             others["other side"] = other_side
-        asked = (s for _, s in self.found.values() if s.image == sample.image and s.question != sample.question)
-        if (other := next(asked, None)) is not None:
+        asked = [s for s in self.asked.get(sample.image or "", ()) if s.question != sample.question]
+        if asked:
+            other = min(asked, key=lambda s: s.topic == sample.topic)  # about something else where there is such a one
             others["other question"] = self._turn(turn.picture, other, None)
         return others
 
