@@ -1,51 +1,20 @@
-"""The pages in a real Chromium: every flow by mouse and by keyboard, at two widths, and the accessibility check."""
+"""Review, Rate, Runs and People in a real Chromium: every flow by mouse and by keyboard, at two widths; accessibility."""
 
 import io
+import re
 
 import numpy as np
-import pytest
+import polars as pl
 from PIL import Image
 
-from app_chromium import SIZES, axe_script, chromium, served
-from app_site import PASSWORD, app_over, make_site, queue, shelf_of
+from app_chromium import SIZES, axe_script, served
+from app_site import PASSWORD, app_over, make_site, shelf_of
 
+pytest_plugins = ["app_tabs"]
 NEUTRAL = (
-    "/review/phantom",
-    "/review/phantom/agreement",
-    "/rate",
-    "/inspect/small/1",
-    "/inspect/small/1?beside=small/2",
-)
-NEUTRAL += ("/runs", "/runs/small", "/runs/small/examples", "/people", "/ask", "/nowhere")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, browser):
-    """(app, address): nobody has an account, so everything may be done."""
-    folder = tmp_path_factory.mktemp("site")
-    app = app_over(make_site(folder), folder / "app.sqlite", model="radvqa-tiny", methods=("raw",))
-    queue(app, wanted=20)
-    with served(app) as address:
-        yield app, address
-
-
-@pytest.fixture(params=SIZES)
-def tab(request, browser, site):
-    """A tab of one width; errors of its scripts and requests that leave the machine fail the test."""
-    context = browser.new_context(viewport=SIZES[request.param])
-    tab, wrong = context.new_page(), []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda sent: sent.url.startswith((site[1], "blob:", "data:")) or wrong.append(sent.url))
-    tab.set_default_timeout(20_000)
-    yield tab
-    context.close()
-    assert not wrong
+    "/review/phantom", "/review/phantom/agreement", "/rate", "/inspect/small/1", "/inspect/small/1?beside=other/1",
+    "/runs", "/runs/small", "/runs/small/examples", "/people", "/ask", "/nowhere",
+)  # fmt: skip
 
 
 def said(app):
@@ -56,10 +25,13 @@ def message(tab, text):
     tab.locator("#message", has_text=text).wait_for()
 
 
+# ---------------------------------------------------------------- review
+
+
 def test_review_by_keyboard(tab, site):
-    app, address = site
+    app, _ = site
     before = len(said(app))
-    tab.goto(f"{address}/review/phantom")
+    tab.goto("/review/phantom")
     first = tab.inner_text("#question")
     tab.keyboard.press("a")
     message(tab, "Accepted.")
@@ -83,12 +55,13 @@ def test_review_by_keyboard(tab, site):
 
 
 def test_review_by_mouse(tab, site):
-    app, address = site
+    app, _ = site
     before = len(said(app))
-    tab.goto(f"{address}/review/phantom")
+    tab.goto("/review/phantom")
     tab.click("#accept")
     message(tab, "Accepted.")
     tab.click("#reject")
+    tab.locator("#rejecting").get_by_label("Comment").fill("seen twice")
     tab.get_by_role("button", name="duplicate").click()
     message(tab, "Rejected.")
     tab.click("#edit")
@@ -99,45 +72,127 @@ def test_review_by_mouse(tab, site):
     message(tab, "Edit saved.")
     tab.click("#undo")
     message(tab, "Your last one again.")
-    assert [v.verdict for v in said(app)[before:]] == ["accept", "reject", "edit"]
+    new = said(app)[before:]
+    assert [v.verdict for v in new] == ["accept", "reject", "edit"] and new[1].comment == "seen twice"
+
+
+def test_a_question_never_stands_beside_the_picture_before(tab, site):
+    tab.goto("/review/phantom")
+    held = []
+    tab.route("**/picture/**", lambda route: held.append(route))
+    stage = tab.locator("#stage canvas")
+    before = tab.inner_text("#question")
+    tab.keyboard.press("a")
+    tab.wait_for_function("text => document.getElementById('question').textContent !== text", arg=before)
+    black = np.asarray(Image.open(io.BytesIO(stage.screenshot())).convert("L"))[20:-80, 20:-20]
+    assert tab.locator(".empty").inner_text() == "Loading" and (black > 40).mean() < 0.02, "nothing but the word"
+    held[0].continue_()
+    tab.locator(".empty").wait_for(state="hidden")
+
+
+def test_evidence_unfolds_by_key_and_by_mouse(tab, site):
+    # phantoms of this corpus have no evidence: the page is given some
+    def more(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('"evidence": null', '"evidence": "A caption."'))
+
+    tab.route("**/review/phantom", more)
+    tab.goto("/review/phantom")
+    text = tab.locator("#evidence-text")
+    assert text.is_hidden(), "folded away at first"
+    tab.keyboard.press("v")
+    assert text.inner_text() == "A caption."
+    tab.locator("#evidence summary").click()
+    assert text.is_hidden()
+
+
+def test_an_admin_fills_the_queue_and_sees_agreement(tab, site):
+    tab.goto("/review/phantom")
+    tab.keyboard.press("a")
+    message(tab, "Accepted.")
+    tab.get_by_text("Corpus, queue, keys").click()
+    tab.get_by_label("Questions").fill("3")
+    tab.get_by_label("Drawn").select_option("stratified")
+    tab.locator("[name=by]").select_option("modality")
+    tab.get_by_role("button", name="Add", exact=True).click()
+    tab.wait_for_load_state()
+    assert "queue made" in [event.what for event in site[0].state.accounts.events()]
+    tab.get_by_text("Corpus, queue, keys").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_role("link", name="Agreement and export").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_role("heading", name="Agreement").wait_for()
+    tab.get_by_label("Leave out what nobody has looked at").check()
+    tab.get_by_role("button", name="Write the reviewed corpus").click()
+    tab.get_by_role("heading", name="Written").wait_for()
 
 
 def test_the_picture_zooms_moves_and_windows(tab, site):
-    tab.goto(f"{site[1]}/review/phantom")
-    stage = tab.locator("#stage canvas")
-    zoom = tab.locator(".tools output")
-    stage.wait_for()
+    tab.goto("/review/phantom")
+    stage, zoom = tab.locator("#stage canvas"), tab.locator(".tools output")
+    tab.locator(".empty").wait_for(state="hidden")
     plain = stage.screenshot()
+
+    def changed(text: str) -> bool:
+        tab.wait_for_timeout(60)
+        now, before = stage.screenshot(), changed.before
+        changed.before = now
+        return now != before and (zoom.text_content() == text)
+
+    changed.before = plain
+    middle = [stage.bounding_box()[k] + stage.bounding_box()[s] / 2 for k, s in (("x", "width"), ("y", "height"))]
     tab.keyboard.press("+")
-    tab.keyboard.press("+")
-    assert zoom.text_content() in ("100 %", "125 %", "156 %")
-    box = stage.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert changed("125 %")
+    tab.mouse.move(*middle)
     tab.mouse.wheel(0, -400)
-    tab.mouse.down()
-    tab.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 40)
-    tab.mouse.up()
-    assert stage.screenshot() != plain
-    tab.keyboard.press("f")
-    tab.wait_for_timeout(100)
-    assert zoom.text_content() == "100 %"
-    tab.keyboard.press("i")
-    tab.wait_for_timeout(100)
+    assert changed("228 %"), "1.25 exp(0.6)"
+    for button, key in (("left", None), ("right", None), ("left", "Shift")):  # pan, window, window
+        if key:
+            tab.keyboard.down(key)
+        tab.mouse.down(button=button)
+        tab.mouse.move(middle[0] + 60, middle[1] + 40)
+        tab.mouse.up(button=button)
+        if key:
+            tab.keyboard.up(key)
+        assert changed("228 %"), (button, key)
+        tab.mouse.move(*middle)
+    tab.dblclick("#stage canvas")
+    assert changed("100 %")
+    for key in ("]", ",", "i"):
+        tab.keyboard.press(key)
+        assert changed("100 %"), key
     assert tab.get_by_role("button", name="Invert").get_attribute("aria-pressed") == "true"
-    grey = np.asarray(Image.open(io.BytesIO(stage.screenshot())).convert("L"), dtype=float)
-    assert grey.mean() > np.asarray(Image.open(io.BytesIO(plain)).convert("L"), dtype=float).mean()
+    grey = [np.asarray(Image.open(io.BytesIO(shot)).convert("L"), float).mean() for shot in (plain, changed.before)]
+    assert grey[1] > grey[0], "inverted: the dark picture is bright"
+    tab.get_by_role("slider", name="Level").fill("200")
+    assert changed("100 %")
+    stage.focus()
+    tab.keyboard.press("ArrowLeft")
+    assert changed("100 %")
+    tab.keyboard.press("f")
+    tab.wait_for_timeout(60)
+    tab.locator("h1").hover()
+    assert tab.get_by_role("slider", name="Level").input_value() == "128", "127.5, in steps of one"
 
 
-def test_rate_by_keyboard_and_by_mouse(tab, site):
-    app, address = site
-    tab.goto(f"{address}/rate")
+# ---------------------------------------------------------------- rate
+
+
+def new_set(tab, *arms):
+    tab.goto("/rate")
     for box in tab.locator("[name=arms]").all():
-        box.uncheck()
-    for arm in ("base", "stage2"):
-        tab.check(f"[value='small/{arm}']")
+        box.set_checked(box.get_attribute("value") in arms)
     tab.get_by_role("button", name="Make the set").click()
-    tab.locator(".card").nth(1).wait_for()
+    tab.locator(".card").nth(len(arms) - 1).wait_for()
+
+
+def test_two_models_are_rated_blind_by_keyboard_and_by_mouse(tab, site):
+    app, _ = site
+    new_set(tab, "small/base", "small/stage2")
+    assert not re.search("stage ?2|base", tab.inner_text("main"), re.IGNORECASE), "whose answer it is stays hidden"
     assert tab.locator("#save").is_disabled()
+    tab.keyboard.press("v")
+    assert tab.inner_text("#evidence-text") in ("yes", "no")
     for key in "131c":
         tab.keyboard.press(key)
     tab.keyboard.press("Enter")
@@ -145,106 +200,43 @@ def test_rate_by_keyboard_and_by_mouse(tab, site):
     for card in tab.locator(".card").all():
         for scale in ("correctness", "completeness", "harm"):
             card.locator(f"[data-scale={scale}] label").first.click()
+    tab.locator(".card").first.get_by_label("Comment").fill("a comment")
     tab.click("#save")
     tab.locator("#count", has_text="2 of 4").wait_for()
     number = app.state.ratings.sets()[0].id
     rated = app.state.ratings.rated(number)
     assert len(rated) == 4 and rated["cannot_judge"].sum() == 1 and "wrong" not in rated["correctness"].to_list()
-
-
-def ready(tab, address):
-    tab.goto(address)
-    tab.locator("html[data-ready]").wait_for()
-
-
-def test_inspect_words_methods_layers_and_heads(tab, site):
-    ready(tab, f"{site[1]}/inspect/small/1")
-    scale = tab.locator("#scale")
-    assert "for the whole answer: attention" in scale.inner_text()
-    tab.get_by_role("button", name="mass", exact=True).hover()
-    assert "“mass”" in scale.inner_text() and tab.inner_text("#high") == "0.250"
-    tab.get_by_role("button", name="left", exact=True).focus()
-    assert "“left”" in scale.inner_text() and tab.inner_text("#high") == "0.500"
+    tab.click("#undo")
+    message(tab, "The last one again.")
+    for key in "333333":
+        tab.keyboard.press(key)
     tab.keyboard.press("Enter")
-    tab.get_by_role("button", name="mass", exact=True).focus()
-    tab.keyboard.press("Shift+Enter")
-    tab.locator("#opacity").focus()
-    assert "“mass” “left”" in scale.inner_text() and tab.inner_text("#high") == "0.250", (
-        "the mean of .25 and .5 patches apart"
-    )
-    tab.keyboard.press("w")
-    tab.locator("#layer").focus()
-    tab.keyboard.press("ArrowRight")
-    assert tab.inner_text("#layer-said") == "1" and tab.inner_text("#head-said") == "mean"
-    tab.keyboard.press("h")
-    tab.locator("#tiles button").nth(5).wait_for()
-    assert tab.locator("#tiles button").count() == 6
-    tab.get_by_role("button", name="Layer 3, head 2").click()
-    assert tab.inner_text("#layer-said") == "3" and tab.inner_text("#head-said") == "2"
-    tab.locator(".methods label", has_text="relevancy").click()
-    assert "orange speaks for it" in scale.inner_text() and tab.locator("#layer").is_disabled()
-    assert tab.get_attribute("#npz", "href") == "/maps/small/1/relevancy/npz"
-
-
-def test_inspect_brush_mask_and_files(tab, site):
-    ready(tab, f"{site[1]}/inspect/small/1")
-    stage = tab.locator(".stage canvas")
-    with_mask = stage.screenshot()
-    tab.keyboard.press("m")
-    tab.wait_for_timeout(100)
-    assert stage.screenshot() != with_mask, "the outline is gone"
-    tab.keyboard.press("b")
-    tab.keyboard.press(" ")
-    # the patch in the corner: all of “left” (16 times chance), nothing of “mass”
-    assert "1 patches: “left” 16.0 times chance, “mass” 0.0 times chance" in tab.inner_text("#brushed")
-    assert tab.locator(".word.top").count() == 2
-    box = stage.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tab.mouse.down()
-    tab.mouse.move(box["x"] + box["width"] / 2 + 30, box["y"] + box["height"] / 2, steps=3)
-    tab.mouse.up()
-    assert not tab.inner_text("#brushed").startswith("1 patches")
-    tab.keyboard.press("Escape")
-    assert tab.inner_text("#brushed") == ""
+    message(tab, "Saved.")
+    assert app.state.ratings.rated(number)["correctness"].to_list().count("wrong") == 2, "the last word counts"
+    tab.goto(f"/rate/{number}/results")
+    assert "a comment" not in tab.inner_text("main"), "said anew, without it"
     with tab.expect_download() as download:
-        tab.keyboard.press("s")
-    with Image.open(download.value.path()) as picture:
-        assert picture.format == "PNG" and picture.width == 896
-    with tab.expect_download() as download:
-        tab.click("#npz")
-    with np.load(download.value.path()) as arrays:
-        assert arrays["values"].shape == (3, 4, 4)
+        tab.get_by_role("link", name="Download the ratings").click()
+    assert len(pl.read_parquet(download.value.path())) == 4
 
 
-def test_two_answers_side_by_side_move_together(tab, site):
-    ready(tab, f"{site[1]}/inspect/small/1")
-    tab.select_option("#beside", "small/2")
-    tab.get_by_role("button", name="Show").click()
-    tab.locator(".pane").nth(1).wait_for()
-    tab.locator("html[data-ready]").wait_for()
-    tab.keyboard.press("+")
-    tab.wait_for_timeout(150)
-    assert [output.text_content() for output in tab.locator(".tools output").all()] == ["125 %", "125 %"]
-    tab.keyboard.press("j")
-    tab.wait_for_url("**/inspect/small/2")
+# ---------------------------------------------------------------- runs, people
 
 
-def test_a_question_of_ones_own(tab, site):
-    tab.goto(f"{site[1]}/ask")
-    buffer = io.BytesIO()
-    Image.effect_noise((90, 90), 60).save(buffer, "PNG")
-    tab.set_input_files("[name=picture]", {"name": "a.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
-    tab.fill("[name=question]", "Is this picture normal?")
-    tab.get_by_role("button", name="Answer and explain").click()
-    tab.locator("html[data-ready]").wait_for(timeout=60_000)
-    assert "/inspect/asked/" in tab.url and tab.inner_text(".rail h2 >> nth=0") == "Asked here"
-
-
-def test_examples_are_filtered_and_lead_to_maps(tab, site):
-    tab.goto(f"{site[1]}/runs/small")
-    tab.get_by_role("link", name="Examples").click()
-    tab.select_option("[name=right]", "no")
-    tab.get_by_role("button", name="Show").click()
+def test_runs_lead_to_the_report_to_groups_and_to_examples_that_lead_to_maps(tab, site):
+    tab.goto("/runs")
+    tab.get_by_role("link", name="small run").first.click()
+    assert "0.87 [0.84, 0.90]" in tab.inner_text("main") and tab.locator("svg.chart").count() == 1
+    tab.get_by_role("link", name="Report").click()
+    tab.get_by_role("heading", name="The report of small").wait_for()
+    tab.go_back()
+    tab.get_by_role("link", name="Examples").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_label("Answer").select_option("no")
+    tab.get_by_label("Words").fill("number 6")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("1 answer").wait_for()
+    assert "Is number 6 a cyst?" in tab.inner_text(".examples")
     tab.get_by_role("link", name="maps of this answer").first.click()
     tab.locator("html[data-ready]").wait_for()
 
@@ -252,7 +244,7 @@ def test_examples_are_filtered_and_lead_to_maps(tab, site):
 def test_no_page_is_wider_than_its_window_and_none_has_a_serious_accessibility_fault(tab, site):
     script = axe_script()
     for address in NEUTRAL:
-        tab.goto(site[1] + address)
+        tab.goto(address)
         if "/inspect/" in address:
             tab.locator("html[data-ready]").wait_for()
         assert tab.evaluate("document.documentElement.scrollWidth") <= tab.viewport_size["width"], address
@@ -262,13 +254,13 @@ def test_no_page_is_wider_than_its_window_and_none_has_a_serious_accessibility_f
         assert not serious, (address, [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in serious])
 
 
-def test_signing_in_and_out(browser, tmp_path):
+def test_signing_in_roles_lockout_and_signing_out(browser, tmp_path):
     app = app_over(make_site(tmp_path), tmp_path / "app.sqlite")
-    app.state.accounts.add("vera", "reviewer", PASSWORD)
+    for name, role in (("vera", "reviewer"), ("rita", "reader")):
+        app.state.accounts.add(name, role, PASSWORD)
     with served(app) as address:
-        context = browser.new_context(viewport=SIZES["900"])
-        tab = context.new_page()
-        tab.goto(f"{address}/people")
+        tab = browser.new_context(viewport=SIZES["900"], base_url=address).new_page()
+        tab.goto("/people")
         tab.get_by_label("Name").focus()
         tab.keyboard.type("vera")
         tab.keyboard.press("Tab")
@@ -276,6 +268,20 @@ def test_signing_in_and_out(browser, tmp_path):
         tab.keyboard.press("Enter")
         tab.wait_for_url("**/review/phantom")
         assert tab.locator(".mast nav a").all_inner_texts() == ["Review", "Rate", "Inspect", "Runs"]
+        tab.goto("/people")
+        assert "this needs the role admin" in tab.inner_text("main")
         tab.get_by_role("button", name="Sign out").click()
         tab.wait_for_url("**/sign-in")
-        context.close()
+        for word in (*["wrong"] * 5, PASSWORD):
+            tab.get_by_label("Name").fill("rita")
+            tab.get_by_label("Password").fill(word)
+            tab.get_by_role("button", name="Sign in").click()
+            assert "Name and password do not fit" in tab.get_by_role("alert").inner_text()
+        now = app.state.accounts._now()
+        app.state.accounts._now = lambda: now + 901
+        tab.get_by_label("Name").fill("rita")
+        tab.get_by_label("Password").fill(PASSWORD)
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/inspect/small/0")
+        assert tab.locator(".mast nav a").all_inner_texts() == ["Inspect", "Runs"]
+        tab.context.close()

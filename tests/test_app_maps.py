@@ -89,7 +89,8 @@ def test_faithfulness_stands_beside_the_name_of_a_method(run, tmp_path):
     row = {"method": "raw", "verdict": "not", "measures": measures, "paired": []}
     (run / "saliency" / "ranking.json").write_text(json.dumps({"methods": [row]}))
     text = Browser(app_over(run, tmp_path / "a.sqlite")).page("/inspect/small/1")
-    assert "not faithful · deletion 0.31 [0.25, 0.37], n 40 · here 31 % in the true mask, chance 25 %" in text
+    assert "not faithful · deletion 0.31" in text and "Deletion 0.31 [0.25, 0.37] over 40 answers" in text
+    assert "Here 31 % of the map lies in the true mask; chance is 25 %." in text
     assert "not measured" in text, "relevancy is not in it"
     (run / "saliency" / "ranking.json").unlink()
 

@@ -24,8 +24,24 @@ router = APIRouter(tags=["inspect"])
 ASKED = "asked"
 """Stands for a run in addresses: the answers to questions asked here."""
 KEEP = {"cache-control": "private, max-age=3600"}
-VERDICTS = {"not": "not faithful", "partly": "partly faithful"}
-"""The verdicts of a ranking that need more words."""
+VERDICTS = {
+    "faithful": (
+        "faithful",
+        "Without its strongest patches the answer suffers more than without random or central ones.",
+    ),
+    "partly": (
+        "partly faithful",
+        "In some tests, not in all, the answer suffers more without its strongest patches than without random or central ones.",
+    ),
+    "not": (
+        "not faithful",
+        "Without its strongest patches the answer suffers no more than without random or central ones.",
+    ),
+    "control": ("control", "A map that knows nothing of the answer, to compare with."),
+}
+"""The verdicts of a ranking (saliency/ranking.py), short and in a sentence."""
+DELETION = "the answer's probability, averaged while the strongest patches are taken out; less is better."
+UNMEASURED = {"short": "not measured", "long": "How faithful it is was not measured: that takes many answers of a run."}
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,8 @@ class Shown:
     folder: Path
     item: dict[str, Any]
     picture: str | None
-    faithfulness: dict[str, str]
-    """method -> what was measured, in words."""
+    faithfulness: dict[str, dict[str, str]]
+    """method -> what was measured, in words: `short` beside its name, `long` for the one that is shown."""
 
     def file(self, name: str | None) -> Path:
         """A file of the answer's folder; 404 for anything else."""
@@ -54,7 +70,7 @@ def shown(request: Request, run: str, number: int, person: Reader) -> Shown:
         found = asker.found(number, person.name) if asker is not None else None
         if found is None:
             raise HTTPException(404, "no such answer")
-        return Shown(f"{ASKED}/{number}", found.folder, found.item, f"/asked/{number}/picture", {})
+        return Shown(f"{ASKED}/{number}", found.folder, found.item, f"/asked/{number}/picture", _unmeasured(found.item))
     shelf = request.app.state.library.runs.get(run)
     if shelf is None or not 0 <= number < len(shelf.items):
         raise HTTPException(404, "no such answer")
@@ -88,8 +104,14 @@ def inspect(request: Request, found: Found, person: Reader, beside: str | None =
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise HTTPException(404, "no such answer to set beside")
         panes.append(shown(request, run, int(number), person))
+    rail = _rail(request, person)
     return page(
-        request, "inspect.html", panes=[_pane(p) for p in panes], rail=_rail(request, person), here_item=found.name
+        request,
+        "inspect.html",
+        panes=[_pane(p) for p in panes],
+        rail=rail,
+        beside=_beside(found, rail),
+        here_item=found.name,
     )
 
 
@@ -155,24 +177,47 @@ def _rail(request: Request, person: Reader) -> list[dict[str, Any]]:
 
 
 def _entry(name: str, run: str, item: dict[str, Any], thumb: str | None) -> dict[str, Any]:
-    about = {key: item.get(key) for key in ("question", "answer", "right", "arm")}
+    about = {key: item.get(key) for key in ("question", "answer", "right", "arm", "image")}
     return {"name": name, "run": run, "thumb": thumb, **about}
 
 
-def _faithfulness(shelf: RunShelf, item: dict[str, Any]) -> dict[str, str]:
-    """What is known of each method: its verdict and deletion over the run's answers, and for this one the true mask."""
-    ranking = shelf.ranking
-    return {name: " · ".join(_measured(ranking.get(name), item, name)) or "not measured" for name in item["maps"]}
+def _beside(found: Shown, rail: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What can be set beside an answer, what is nearest to it first: another model's to the same question, another
+    question about the same picture, the rest."""
+    groups: dict[str, list[dict[str, Any]]] = {"The same question": [], "The same picture": [], "Others": []}
+    for entry in rail:
+        if entry["name"] == found.name:
+            continue
+        same = bool(entry["image"]) and entry["image"] == found.item.get("image")
+        alike = same and entry["question"] == found.item["question"]
+        groups["The same question" if alike else "The same picture" if same else "Others"].append(entry)
+    return {name: entries for name, entries in groups.items() if entries}
 
 
-def _measured(row: Mapping[str, Any] | None, item: dict[str, Any], name: str) -> list[str]:
-    said = []
-    if row is not None:
-        said.append(VERDICTS.get(row.get("verdict", ""), str(row.get("verdict", ""))))
-        first = next((m for m in row["measures"] if m["measure"] == "deletion" and m.get("value") is not None), None)
-        if first is not None:
-            said.append(f"deletion {words.interval(first['value'], first['low'], first['high'])}, n {first['n']}")
-    mass, chance = (item.get("mass_in_mask") or {}).get(name), item.get("mask_share")
-    if mass is not None and chance:
-        said.append(f"here {words.percent(mass)} in the true mask, chance {words.percent(chance)}")
-    return [text for text in said if text]
+def _faithfulness(shelf: RunShelf, item: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What is known of each method over the run's answers, and of this answer's map against the true mask."""
+    ranking, found = shelf.ranking, {}
+    for name in item["maps"]:
+        short, long = _measured(ranking.get(name))
+        mass, chance = (item.get("mass_in_mask") or {}).get(name), item.get("mask_share")
+        if mass is not None and chance:
+            long += f" Here {words.percent(mass)} of the map lies in the true mask; chance is {words.percent(chance)}."
+        found[name] = {"short": short, "long": long}
+    return found
+
+
+def _unmeasured(item: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return dict.fromkeys(item["maps"], UNMEASURED)
+
+
+def _measured(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A ranking's row in a few words, and in sentences."""
+    if row is None:
+        return UNMEASURED["short"], UNMEASURED["long"]
+    verdict = VERDICTS.get(row["verdict"], (row["verdict"], ""))
+    first = next((m for m in row["measures"] if m["measure"] == "deletion" and m.get("value") is not None), None)
+    if first is None:
+        return verdict[0], verdict[1]
+    area = words.interval(first["value"], first["low"], first["high"])
+    long = f"{verdict[1]} Deletion {area} over {words.count(first['n'], 'answer')}: {DELETION}"
+    return f"{verdict[0]} · deletion {words.number(first['value'])}", long

@@ -24,8 +24,8 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def number(value: Any, places: int = 2) -> str:
-    """0.87; a minus sign is a real minus. None and NaN give a dash."""
-    return f"{value:.{places}f}".replace("-", "−") if is_number(value) else NONE
+    """0.87; a minus sign is a real minus, and zero has none. None and NaN give a dash."""
+    return f"{value:z.{places}f}".replace("-", "−") if is_number(value) else NONE
 
 
 def signed(value: Any, places: int = 2) -> str:

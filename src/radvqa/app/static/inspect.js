@@ -10,7 +10,7 @@ const shared = { method: null, layer: null, head: null, opacity: 0.75, mask: $("
 class Pane {
   constructor(about, section) {
     Object.assign(this, { about, section, selected: new Set(), preview: null, brushed: new Set(), spot: [0, 0] });
-    this.viewer = new Viewer(section.querySelector(".stage"));
+    this.viewer = new Viewer(section.querySelector(".stage"), { tools: section.dataset.pane === "0" });
     this.map = document.createElement("canvas");
     this.viewer.layers = [(...drawing) => this.#map(...drawing), (...drawing) => this.#mask(...drawing), (...drawing) => this.#brush(...drawing)];
     this.viewer.cursor = (key) => shared.brush && this.#cursor(key);
@@ -72,7 +72,7 @@ class Pane {
     whole.addEventListener("click", () => this.whole());
     group.replaceChildren(...this.buttons, whole);
     this.prompt = this.maps.prompt.map((text) => element("span", { text }));
-    if (this.prompt.length) this.section.querySelector(".prompt").title = "How much the answer rests on each word of the prompt";
+    this.section.querySelector(".rests").hidden = !this.prompt.length;
     if (this.prompt.length) this.section.querySelector(".prompt").replaceChildren(...this.prompt);
   }
 
@@ -205,21 +205,27 @@ class Pane {
 // ---------------------------------------------------------------- controls
 
 const panes = state().map((about, i) => new Pane(about, document.querySelector(`[data-pane="${i}"]`)));
-let active = panes[0];
+let active = panes[0], later = null, sheetOf = "";
 
 /** A pane's words or patches changed: draw it, and say what is shown. */
 function changed(pane) {
   active = pane;
   pane.update();
   say();
-  if ($("multiples").open) multiples();
+  soon();
 }
 
 /** A control changed: draw every pane. */
 function update() {
   for (const pane of panes) pane.update();
   say();
-  if ($("multiples").open) multiples();
+  soon();
+}
+
+/** The sheet of heads follows when the picture is on the screen. */
+function soon() {
+  clearTimeout(later);
+  if ($("multiples").open) later = setTimeout(multiples, 30);
 }
 
 function say() {
@@ -231,6 +237,7 @@ function say() {
   $("brushed").textContent = active.said;
   $("npz").href = `${active.about.maps}/${encodeURIComponent(method.name)}/npz`;
   $("npz").textContent = `${method.name}.npz`;
+  $("faithful").textContent = active.about.faithfulness[method.name]?.long ?? "";
   $("layer-said").textContent = shared.layer === null ? "mean" : `${shared.layer + 1}`;
   $("head-said").textContent = shared.head === null ? "mean" : `${shared.head + 1}`;
   $("opacity-said").textContent = `${Math.round(shared.opacity * 100)} %`;
@@ -251,7 +258,7 @@ function chooseMethod(name) {
 function multiples() {
   const { method } = active, { heads } = method;
   if (!heads) return;
-  const [layers, number_] = heads.shape, sheet = $("tiles");
+  const [layers, number_] = heads.shape, sheet = $("tiles"), shown = [active.about.name, method.name, ...active.tokens].join();
   $("multiples-note").textContent = `${layers} layers (down) by ${number_} heads (across) for the words shown. Each tile has its own scale.`;
   if (sheet.childElementCount !== layers * number_) {
     sheet.style.gridTemplateColumns = `repeat(${number_}, minmax(18px, 1fr))`;
@@ -265,9 +272,10 @@ function multiples() {
   }
   [...sheet.children].forEach((button, i) => {
     const layer = Math.floor(i / number_), head = i % number_;
-    paint(button.firstChild, grid(method, active.tokens, layer, head), method.shape.slice(1), method.signed, { smooth: false, flat: true });
+    if (shown !== sheetOf) paint(button.firstChild, grid(method, active.tokens, layer, head), method.shape.slice(1), method.signed, { smooth: false, flat: true });
     button.setAttribute("aria-pressed", shared.layer === layer && shared.head === head);
   });
+  sheetOf = shown;
 }
 
 function setHeads([layer, head]) {
@@ -312,7 +320,7 @@ function png() {
   canvas.toBlob((blob) => {
     const link = element("a", { href: URL.createObjectURL(blob), download: `${about.name.replace("/", "-")}-${method.name}.png` });
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   });
 }
 

@@ -60,28 +60,48 @@ export function limits(values, signed) {
 export function paint(canvas, values, [rows, columns], signed, { opacity = 0.75, smooth = true, flat = false } = {}) {
   const width = smooth ? RASTER : columns, height = smooth ? Math.max(1, Math.round((RASTER * rows) / columns)) : rows;
   if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-  const context = canvas.getContext("2d"), image = context.createImageData(width, height), pixels = image.data;
-  const [low, high] = limits(values, signed), colours = signed ? PURPLE_ORANGE : INFERNO, across = [];
-  for (let x = 0; x < width; x++) across.push(between(((x + 0.5) * columns) / width - 0.5, columns));
+  const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer), colours = palette(signed, flat ? null : opacity);
+  const [low, high] = limits(values, signed), scale = 255 / (high - low);
+  const across = between(width, columns), down = between(height, rows), line = new Float32Array(columns);
   for (let y = 0, at = 0; y < height; y++) {
-    const [top, bottom, down] = between(((y + 0.5) * rows) / height - 0.5, rows);
-    for (let x = 0; x < width; x++, at += 4) {
-      const [left, right, along] = across[x];
-      const upper = values[top * columns + left] * (1 - along) + values[top * columns + right] * along;
-      const lower = values[bottom * columns + left] * (1 - along) + values[bottom * columns + right] * along;
-      const place = Math.min(1, Math.max(0, (upper * (1 - down) + lower * down - low) / (high - low)));
-      const colour = 3 * Math.round(place * 255);
-      pixels[at] = colours[colour]; pixels[at + 1] = colours[colour + 1]; pixels[at + 2] = colours[colour + 2];
-      pixels[at + 3] = flat ? 255 : 255 * opacity * Math.pow(signed ? Math.abs(2 * place - 1) : place, 0.7);
+    const top = down.low[y] * columns, bottom = down.high[y] * columns, lower = down.share[y];
+    for (let x = 0; x < columns; x++) line[x] = values[top + x] * (1 - lower) + values[bottom + x] * lower;
+    for (let x = 0; x < width; x++, at++) {
+      const value = line[across.low[x]] * (1 - across.share[x]) + line[across.high[x]] * across.share[x];
+      pixels[at] = colours[Math.min(255, Math.max(0, Math.round((value - low) * scale)))];
     }
   }
   context.putImageData(image, 0, 0);
   return [low, high];
 }
 
-function between(place, number) {
-  const low = Math.min(number - 1, Math.max(0, Math.floor(place))), high = Math.min(number - 1, Math.max(0, Math.floor(place) + 1));
-  return [low, high, Math.min(1, Math.max(0, place - low))];
+// 256 pixels from the low end of a scale to the high one; opacity null: none lets anything through.
+const palettes = new Map();
+function palette(signed, opacity) {
+  const name = `${signed} ${opacity}`;
+  if (!palettes.has(name)) {
+    const bytes = new Uint8ClampedArray(1024), colours = signed ? PURPLE_ORANGE : INFERNO;
+    for (let i = 0; i < 256; i++) {
+      const strength = signed ? Math.abs((2 * i) / 255 - 1) : i / 255;
+      bytes.set(colours.subarray(3 * i, 3 * i + 3), 4 * i);
+      bytes[4 * i + 3] = opacity === null ? 255 : 255 * opacity * strength ** 0.7;
+    }
+    palettes.set(name, new Uint32Array(bytes.buffer));
+  }
+  return palettes.get(name);
+}
+
+// For each of so many pixels the patches on either side of it and how much of the further one it has.
+function between(pixels, patches) {
+  const found = { low: new Uint16Array(pixels), high: new Uint16Array(pixels), share: new Float32Array(pixels) };
+  for (let i = 0; i < pixels; i++) {
+    const place = Math.max(0, ((i + 0.5) * patches) / pixels - 0.5);
+    found.low[i] = Math.floor(place);
+    found.high[i] = Math.min(patches - 1, found.low[i] + 1);
+    found.share[i] = place - found.low[i];
+  }
+  return found;
 }
 
 /** The colour bar of a scale. */

@@ -8,7 +8,9 @@ const viewer = new Viewer($("stage"));
 const history = [];
 let item = null, busy = false, keys = [];
 
-function show(found) {
+/** The picture and what is asked of it change together. */
+async function show(found) {
+  await viewer.show(found.done ? null : found.picture);
   if (found.progress) {
     $("bar").max = Math.max(1, found.progress.wanted);
     $("bar").value = found.progress.mine;
@@ -17,7 +19,7 @@ function show(found) {
   item = found.done ? null : found;
   $("item").hidden = found.done;
   $("done").hidden = !found.done;
-  if (found.done) return viewer.show(null);
+  if (found.done) return;
   keys = found.answers.map(newKey);
   $("question").textContent = found.question;
   $("choices").hidden = !found.choices.length;
@@ -27,7 +29,6 @@ function show(found) {
   $("answers").replaceChildren(...found.answers.map(card));
   $("undo").disabled = !history.length;
   mark();
-  return viewer.show(found.picture);
 }
 
 function card(text, slot) {
@@ -54,6 +55,7 @@ function mark() {
   const next = openScale();
   for (const scale of document.querySelectorAll(".scale")) scale.classList.toggle("next-scale", scale === next);
   $("save").disabled = Boolean(next);
+  (next ?? $("save")).scrollIntoView({ block: "nearest" });
 }
 
 function choose(place) {
@@ -75,8 +77,8 @@ async function save() {
   try {
     const place = item.place, found = await ask(`${base}/ratings`, { place, ratings });
     history.push(place);
+    await show(found);
     $("message").textContent = "Saved.";
-    show(found);
   } catch (error) {
     $("message").textContent = `Not saved: ${error.message}.`;
   } finally {
@@ -86,8 +88,16 @@ async function save() {
 
 async function undo() {
   if (busy || !history.length) return;
-  show(await ask(`${base}/items/${history.pop()}`));
-  $("message").textContent = "The last one again.";
+  busy = true;
+  try {
+    await show(await ask(`${base}/items/${history.pop()}`));
+    $("message").textContent = "The last one again.";
+    $("undo").blur();  // the next Enter saves
+  } catch (error) {
+    $("message").textContent = error.message;
+  } finally {
+    busy = false;
+  }
 }
 
 $("save").addEventListener("click", save);

@@ -9,14 +9,16 @@ const viewer = new Viewer($("stage"));
 const begun = state(), history = begun.history;
 let item = null, since = 0, busy = false;
 
-function show(found) {
+/** The picture and what is asked of it change together. */
+async function show(found) {
+  await viewer.show(found.done ? null : found.picture);
   if (found.progress) progress(found.progress);
   item = found.done ? null : found;
   $("item").hidden = found.done;
   $("done").hidden = !found.done;
   $("undo").disabled = !history.length;
   fold();
-  if (found.done) return viewer.show(null);
+  if (found.done) return;
   $("facts").textContent = [...found.facts, `by ${found.origin}`].join(" · ");
   $("question").textContent = found.question;
   $("answer").textContent = found.answers[0];
@@ -29,7 +31,6 @@ function show(found) {
   $("said").hidden = !found.said;
   if (found.said) $("said").textContent = `You said: ${found.said.verdict}${found.said.reason ? ` (${found.said.reason})` : ""}. Say it anew, or undo further.`;
   since = performance.now();
-  return viewer.show(found.picture);
 }
 
 function progress(found) {
@@ -47,8 +48,8 @@ async function judge(verdict, more = {}) {
   try {
     const found = await sent(said);
     history.push(place);
+    await show(found.next);
     $("message").textContent = { accept: "Accepted.", edit: "Edit saved.", reject: "Rejected." }[verdict];
-    show(found.next);
     $("panel").scrollTop = 0;
   } catch (error) {
     $("message").textContent = `Not saved: ${error.message}.`;
@@ -74,7 +75,7 @@ async function undo() {
   if (busy || !history.length) return;
   busy = true;
   try {
-    show(await ask(`${base}/items/${history.pop()}`));
+    await show(await ask(`${base}/items/${history.pop()}`));
     $("message").textContent = "Your last one again.";
   } catch (error) {
     $("message").textContent = error.message;
@@ -84,6 +85,7 @@ async function undo() {
 }
 
 function fold(open = null) {
+  if (open !== null && (busy || !item)) return;
   for (const [button, form] of [["edit", "editing"], ["reject", "rejecting"]]) {
     const shown = form === open && $(form).hidden;
     $(form).hidden = !shown;
@@ -124,8 +126,8 @@ for (const button of document.querySelectorAll(".cancel")) button.addEventListen
 const whenOpen = (id, act) => () => (item && !$(id).hidden ? act() : false);
 onKeys({
   a: () => judge("accept"),
-  e: () => item && fold("editing"),
-  r: () => item && fold("rejecting"),
+  e: () => fold("editing"),
+  r: () => fold("rejecting"),
   u: undo,
   v: () => { $("evidence").open = !$("evidence").open; },
   Escape: () => { fold(); document.activeElement.blur(); },

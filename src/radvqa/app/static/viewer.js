@@ -3,7 +3,7 @@
 
 import { element, onKeys } from "./common.js";
 
-const MAX_ZOOM = 32, START = { zoom: 1, x: 0, y: 0, centre: 127.5, width: 255, invert: false };
+const LATE_MS = 250, MAX_ZOOM = 32, START = { zoom: 1, x: 0, y: 0, centre: 127.5, width: 255, invert: false };
 
 export class Viewer {
   /** stage: the element to fill. tools: whether to show the bar of controls. */
@@ -23,19 +23,24 @@ export class Viewer {
     new ResizeObserver(() => this.#resize()).observe(stage);
   }
 
-  /** Show the picture at an address; resolves when it is drawn. */
-  async show(address, { keep = false } = {}) {
+  /** Show the picture at an address. Resolves when it is drawn; when it is late the stage is emptied first, so that what is
+   *  said next never stands beside the picture before. */
+  async show(address) {
     this.wanted = address;
-    if (!keep) Object.assign(this.view, START);
-    if (!address) { this.picture = null; this.#film(); this.draw(); return; }
-    const image = new Image();
-    image.src = address;
-    try { await image.decode(); } catch { if (this.wanted === address) { this.picture = null; this.#film(); this.draw(); } return; }
+    const coming = address ? decoded(address) : Promise.resolve(null);
+    const first = await Promise.race([coming, new Promise((done) => setTimeout(done, LATE_MS, "late"))]);
     if (this.wanted !== address) return;
-    this.picture = image;
-    this.pixels = null;
+    if (first !== "late") return this.#put(first);
+    this.#put(null, "Loading");
+    coming.then((picture) => { if (this.wanted === address) this.#put(picture); });
+  }
+
+  #put(picture, otherwise = "No picture") {
+    Object.assign(this.view, START);
+    Object.assign(this, { picture, pixels: null });
+    this.empty.textContent = otherwise;
     this.#film();
-    this.draw();
+    this.drawNow();
   }
 
   /** Move, zoom and window another viewer together with this one. */
@@ -63,16 +68,26 @@ export class Viewer {
   drawNow() {
     const { context, canvas, picture } = this;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, canvas.width, canvas.height);
     this.empty.hidden = Boolean(picture);
     this.#say();
-    if (!picture) return;
+    if (!picture) return context.clearRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(this.#ground(), 0, 0);
     context.setTransform(...this.matrix());
-    context.imageSmoothingEnabled = true;
+    for (const layer of this.layers) layer(context, picture.naturalWidth, picture.naturalHeight);
+  }
+
+  // The film as it lies on the canvas: scaled anew only when it or its place changes, not with every layer.
+  #ground() {
+    const { canvas, picture } = this, place = [this.version, canvas.width, canvas.height, ...this.matrix()].join();
+    if (this.grounded === place) return this.under;
+    this.grounded = place;
+    this.under ??= element("canvas");
+    Object.assign(this.under, { width: canvas.width, height: canvas.height });
+    const context = this.under.getContext("2d", { alpha: false });
+    context.setTransform(...this.matrix());
     context.imageSmoothingQuality = "high";
     context.drawImage(this.film, 0, 0, picture.naturalWidth, picture.naturalHeight);
-    for (const layer of this.layers) layer(context, picture.naturalWidth, picture.naturalHeight);
+    return this.under;
   }
 
   /** Picture pixels to canvas pixels, as setTransform takes it. */
@@ -101,6 +116,7 @@ export class Viewer {
   // The picture through its window: drawn anew only when the window changes.
   #film() {
     const { picture, view } = this;
+    this.version = (this.version ?? 0) + 1;
     this.film = picture;
     if (!picture || (view.width === 255 && view.centre === 127.5 && !view.invert)) return;
     const shrink = Math.min(1, 2048 / Math.max(picture.naturalWidth, picture.naturalHeight));
@@ -214,6 +230,13 @@ export class Viewer {
     this.shown.invert.setAttribute("aria-pressed", this.view.invert);
     this.shown.zoom.textContent = `${Math.round(this.view.zoom * 100)} %`;
   }
+}
+
+async function decoded(address) {
+  const image = new Image();
+  image.src = address;
+  try { await image.decode(); } catch { return null; }
+  return image;
 }
 
 /** The keys that work wherever the focus is, for the first of linked viewers. */
