@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from radvqa.errors import InputError
