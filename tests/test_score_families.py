@@ -241,6 +241,7 @@ def test_extras_say_what_is_missing(monkeypatch):
     from radvqa.score import extras
 
     extras._bertscore.cache_clear()
+    monkeypatch.delenv("RADVQA_BERTSCORE", raising=False)
     monkeypatch.setitem(sys.modules, "bert_score", None)
     with pytest.raises(InputError, match="pip install bert-score"):
         METRICS["bertscore"].function("left lung", ["left lung"])
@@ -272,21 +273,27 @@ def test_radeval_is_asked_for_each_reference_and_said_when_missing(monkeypatch):
     asked = []
 
     class Evaluator:
-        def __init__(self, **flags):
-            assert flags == {"do_radgraph": True}
+        """The interface of radeval 2.2.1: names of metrics, a list of values a metric with per_sample."""
+
+        def __init__(self, metrics, per_sample, show_progress):
+            if metrics == ["green"]:
+                raise OSError("no such model\nand more")
+            assert metrics == ["radgraph"] and per_sample and not show_progress
 
         def __call__(self, refs, hyps):
             asked.append((refs, hyps))
-            return {"radgraph_partial": 0.25 * len(refs[0].split())}
+            return {"radgraph_simple": [0.0] * len(refs), "radgraph_partial": [0.25 * len(r.split()) for r in refs]}
 
     radeval._evaluator.cache_clear()
-    monkeypatch.setitem(sys.modules, "RadEval", types.SimpleNamespace(RadEval=Evaluator))
+    monkeypatch.setitem(sys.modules, "radeval", types.SimpleNamespace(RadEval=Evaluator))
     function = METRICS["radgraph_f1"].function
     assert function("a mass", ["mass", "left mass", "?"]) == 0.5
-    assert asked == [(["mass"], ["a mass"]), (["left mass"], ["a mass"])]
+    assert asked == [(["mass", "left mass"], ["a mass", "a mass"])]
     assert function("", ["mass"]) == 0.0 and function("mass", ["?"]) is None
+    with pytest.raises(InputError, match=r"RadEval cannot load green \(no such model\)"):
+        METRICS["green"].function("a mass", ["mass"])
     radeval._evaluator.cache_clear()
-    monkeypatch.setitem(sys.modules, "RadEval", None)
-    with pytest.raises(InputError, match="pip install RadEval"):
+    monkeypatch.setitem(sys.modules, "radeval", None)
+    with pytest.raises(InputError, match="pip install radeval"):
         function("a mass", ["mass"])
     radeval._evaluator.cache_clear()

@@ -4,13 +4,18 @@ In: an answer and its references. Out: a number, or None without a readable refe
 
     score_predictions(predictions, metrics=["meteor"])
 
-They are computed only when asked for by name, and say in one sentence what is missing. Nothing is downloaded.
+They are computed only when asked for by name, and say in one sentence what is missing. METEOR reads the WordNet that NLTK
+finds (NLTK_DATA names the folder); BERTScore's default model is roberta-large from the hub or its cache, and where there
+is no network the folder of a model that RADVQA_BERTSCORE names.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from radvqa.errors import InputError
@@ -39,31 +44,44 @@ def _meteor() -> Any:
         raise InputError(
             "METEOR needs NLTK with its WordNet", key="meteor", fix="run `python -m nltk.downloader wordnet`"
         ) from error
-    return meteor_score
+    return partial(meteor_score, wordnet=wordnet)
 
 
 @metric("bertscore", "BERTScore F1", family="bert-score", extra=True)
 def bertscore(answer: str, references: Sequence[str]) -> float | None:
-    """F1 of BERTScore (Zhang et al. 2020, arXiv:1904.09675), the package's default English model, rescaled or not as
-    it ships; the best over the references.
+    """F1 of BERTScore (Zhang et al. 2020, arXiv:1904.09675) by the package's default English model, not rescaled; the best
+    over the references, within [0, 1].
 
     Raises InputError where the package or its model is not on this machine.
     """
     wanted = [reference for reference in references if words(reference)]
     if not wanted:
         return None
-    return float(_bertscore().score([answer], [wanted])[2][0]) if words(answer) else 0.0
+    if not words(answer):
+        return 0.0
+    return float(_bertscore(os.environ.get(LOCAL, "")).score([answer], [wanted])[2][0].clamp(0, 1))
+
+
+LOCAL = "RADVQA_BERTSCORE"
 
 
 @cache
-def _bertscore() -> Any:
+def _bertscore(folder: str) -> Any:
+    """The scorer, with the model in a folder where one is named: at the layer the package knows for a model of the folder's
+    name, else its last."""
     try:
         from bert_score import BERTScorer
+        from bert_score.utils import model2layers
     except ImportError as error:
         raise InputError(
             "BERTScore needs the package bert-score", key="bertscore", fix="run `pip install bert-score`"
         ) from error
     try:
-        return BERTScorer(lang="en")
-    except OSError as error:
-        raise InputError(f"BERTScore's model cannot be loaded ({error})", key="bertscore") from error
+        if not folder:
+            return BERTScorer(lang="en")
+        last = json.loads((Path(folder) / "config.json").read_text())["num_hidden_layers"]
+        return BERTScorer(model_type=folder, num_layers=model2layers.get(Path(folder).name, last))
+    except (OSError, KeyError, ValueError) as error:
+        found = f"BERTScore's model {folder or 'roberta-large'} cannot be loaded ({str(error).splitlines()[0]})"
+        fix = f"set {LOCAL} to the folder of a model, e.g. a copy of roberta-large"
+        raise InputError(found, key="bertscore", fix=fix) from error
