@@ -8,17 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from radvqa.sample import Corpus
+from radvqa.sample import Corpus, CorpusWriter
 from tiny import save_tiny
 from training_tiny import LORA, run, sides
-
-TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -31,46 +29,74 @@ def corpus(tmp_path_factory):
     return sides(tmp_path_factory.mktemp("data") / "corpus")[0][0]
 
 
-def started(base, corpus, out, num):
-    """The stage of two_processes.py by `num` processes, as torchrun would start them."""
+def recipe_of(base, corpus, folder):
+    """Two stages, 14 questions a step: of 10 pictures to learn, one to watch, one to ask."""
+    split = dict.fromkeys(map(str, range(10)), "train") | {"10": "validation", "11": "test"}
+    with CorpusWriter(folder / "corpus", {"name": "sides"}) as writer:
+        for sample in corpus.samples():
+            split_ = split[sample.subject]
+            writer.add(
+                replace(sample, split=split_, question=f"{sample.question} {sample.id}"), corpus.image(sample.image)
+            )
+    stage = {
+        "data": [{"corpus": "c"}],
+        "lr": 1e-5,
+        "batch_size": 7,
+        "accumulation": 2,
+        "augment": "shift",
+        "eval_every": 2,
+    }
+    stages = [{"name": "one", "steps": 4, **stage}, {"name": "two", "start": "one", "steps": 2, **stage}]
+    data = {"c": {"dataset": "corpus", "path": str(folder / "corpus")}}
+    recipe = {"name": "x", "model": {"name": str(base)}, "data": data, "stages": stages, "leakage": "report"}
+    file = folder / "recipe.yaml"
+    file.write_text(json.dumps(recipe | {"adapt": {"rank": 4, "alpha": 8}, "evaluate": {"data": [{"corpus": "c"}]}}))
+    return file
+
+
+def started(recipe, out, num):
+    """`radvqa train` by `num` processes, as torchrun would start them."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    common = {
-        "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
+    common = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     joined = {"WORLD_SIZE": str(num), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)} if num > 1 else {}
-    processes = []
-    for rank in range(num):
-        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if num > 1 else {}
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            str(TESTS / "two_processes.py"),
-            str(base),
-            str(corpus.folder),
-            str(out),
-        ]
-        processes.append(subprocess.Popen(command, env={**os.environ, **common, **joined, **own}))
-    return processes
+    command = [sys.executable, "-W", "ignore", "-m", "radvqa.cli", "train", str(recipe), f"out={out}"]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if num > 1 else {} for rank in range(num)]
+    return [subprocess.Popen(command, env={**common, **joined, **own}, stderr=subprocess.PIPE) for own in ranks]
 
 
 def test_two_processes_equal_one_in_loss_and_weights(base, corpus, tmp_path):
-    """14 questions a step, of which the last step of an epoch has 2: one process then has nothing to do."""
-    running = started(base, corpus, tmp_path / "one", 1) + started(base, corpus, tmp_path / "two", 2)
-    assert [process.wait(timeout=1500) for process in running] == [0, 0, 0]
-    one, two = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in ("one", "two"))
-    assert one.keys() == two.keys()
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-6
-    logs = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two")]
-    assert [row["step"] for row in logs[0]] == [row["step"] for row in logs[1]]
-    for a, b in zip(*logs):
-        for name in [name for name in a if name.endswith("loss")]:
-            assert a[name] == pytest.approx(b[name], rel=1e-6)
-        assert a.get("gradient_norm", 0) == pytest.approx(b.get("gradient_norm", 0), rel=1e-4)
+    """30 questions, 14 a step, of which the last step of an epoch has 2: one process then has nothing to do."""
+    recipe = recipe_of(base, corpus, tmp_path)
+    running = started(recipe, tmp_path / "one", 1) + started(recipe, tmp_path / "two", 2)
+    said = [process.communicate(timeout=1500)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    assert "4/4  two" in said[1] and not said[2]  # the second process says nothing
+    for stage in ("one", "two"):
+        one, two = (load_file(tmp_path / x / stage / "adapter" / "adapter_model.safetensors") for x in ("one", "two"))
+        assert one.keys() == two.keys()
+        assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-6
+        logs = [
+            [json.loads(x) for x in (tmp_path / n / stage / "log.jsonl").read_text().splitlines()]
+            for n in ("one", "two")
+        ]
+        assert [row["step"] for row in logs[0]] == [row["step"] for row in logs[1]]
+        for a, b in zip(*logs):
+            for name in [name for name in a if name.endswith("loss")]:
+                assert a[name] == pytest.approx(b[name], rel=1e-6)
+            assert a.get("gradient_norm", 0) == pytest.approx(b.get("gradient_norm", 0), rel=1e-4)
+
+
+def test_a_mistake_ends_every_process(base, corpus, tmp_path):
+    """Found by the first before training: the others are let go."""
+    recipe = recipe_of(base, corpus, tmp_path)
+    tree = json.loads(recipe.read_text())
+    tree["stages"][0]["data"][0]["where"] = {"topic": "nothing"}
+    recipe.write_text(json.dumps(tree))
+    running = started(recipe, tmp_path / "out", 2)
+    said = [process.communicate(timeout=600)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [2, 0] and "no questions with" in said[0]
 
 
 def killed_run(base, corpus, folder, seconds):

@@ -70,7 +70,7 @@ class Stepper:
         self.order = Order(items, seed, stage.batch_size * stage.accumulation, stage.questions_per_image, places)
         self.per_epoch = self.order.steps_per_epoch
         self.num_steps = stage.steps or math.ceil((stage.epochs or 1) * self.per_epoch)
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.optimizer = optimizer_of(model.network, stage)
         self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         self.average = Average(model.network, stage.ema) if stage.ema is not None else None

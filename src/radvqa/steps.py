@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radvqa.material import corpus_of, evaluated, held_out, learned, samples_of, watched
+from radvqa.material import Learned, corpus_of, evaluated, held_out, learned, samples_of, watched
 from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Curate, Source
 from radvqa.stage import link, output_hash
@@ -82,10 +82,11 @@ def leakage_step(task: Task) -> str:
 def train_step(task: Task) -> str:
     """One stage of training, from the base or from an earlier stage's adapter."""
     from radvqa.licences import read_terms, terms_of, write_terms
+    from radvqa.together import trained_by_all
     from radvqa.train import train_stage
 
     loaded.cache_clear()
-    recipe, mixed, validation = task.recipe, learned(task), watched(task)
+    mixed, validation = learned(task), watched(task)
     if mixed.order is not None:
         from radvqa.curate.steps import draw_mix
 
@@ -97,20 +98,8 @@ def train_step(task: Task) -> str:
         if "loss" in row:
             task.tell(row["step"], row["num_steps"], speed(row))
 
-    summary = train_stage(
-        model_name=recipe.model.name,
-        start_adapter=adapter_of(task.run, mixed.stage.start),
-        adapt=mixed.stage.adapt,
-        stage=mixed.stage,
-        sources=mixed.sources,
-        order=mixed.order,
-        validation=validation,
-        seed=recipe.seed,
-        folder=task.folder,
-        style=recipe.prompt,
-        dtype=recipe.model.dtype,
-        progress=progress,
-    )
+    with trained_by_all(task):
+        summary = train_stage(**_training(task, mixed, validation), folder=task.folder, progress=progress)
     (task.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     inherited = read_terms(adapter_of(task.run, mixed.stage.start) or task.run)
     terms = terms_of([corpus.card for corpus, samples in mixed.sources if samples], inherited)
@@ -120,6 +109,29 @@ def train_step(task: Task) -> str:
     unwatched = "" if validation else "; no validation questions to watch"
     long = f"; {summary['too_long']:,} too long, left out" if summary["too_long"] else ""
     return f"{summary['steps']:,} steps over {summary['questions']:,} questions, {final}{long}{unwatched}"
+
+
+def train_along(task: Task, folder: Path) -> None:
+    """The same stage in another process than the first, which writes into `folder`; this one's own is for scratch."""
+    from radvqa.train import train_stage
+
+    train_stage(**_training(task, learned(task), watched(task)), folder=folder)
+
+
+def _training(task: Task, mixed: Learned, validation: list[tuple[Corpus, list[Sample]]]) -> dict[str, Any]:
+    recipe = task.recipe
+    return {
+        "model_name": recipe.model.name,
+        "start_adapter": adapter_of(task.run, mixed.stage.start),
+        "adapt": mixed.stage.adapt,
+        "stage": mixed.stage,
+        "sources": mixed.sources,
+        "order": mixed.order,
+        "validation": validation,
+        "seed": recipe.seed,
+        "style": recipe.prompt,
+        "dtype": recipe.model.dtype,
+    }
 
 
 def speed(row: dict[str, Any]) -> str:

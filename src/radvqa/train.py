@@ -33,6 +33,7 @@ from radvqa.pixels import PixelStore
 from radvqa.recipe_sections import Adapt, Stage
 from radvqa.sample import Corpus, Sample
 from radvqa.stepper import Stepper
+from radvqa.together import join
 from radvqa.trackers import Trackers
 from radvqa.trackers import check as check_trackers
 
@@ -62,6 +63,7 @@ def train_stage(
     `progress` is called with every row of the log, and with {"note": ...} for what should be said before the first.
     Raises InputError for an empty mixture, for questions that are all too long, and for an adapter that does not fit.
     """
+    join()
     torch.manual_seed(seed)  # LoRA-A starts random
     stage = stage.model_copy(update={"adapt": adapt})
     check_trackers(stage.trackers)

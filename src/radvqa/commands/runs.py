@@ -58,13 +58,18 @@ def _walk(file: Path, changes: Sequence[str], **more: Any) -> None:
     from radvqa.ablation.study import load_study, run_study
     from radvqa.pipeline import run
     from radvqa.recipe import load
+    from radvqa.together import follow, follows, leading
 
+    if follows():
+        follow()
+        return
     try:
-        study = load_study(file, changes)
-        if study is not None:
-            run_study(study, **more)
-        else:
-            run(load(file, changes), **more)
+        with leading():
+            study = load_study(file, changes)
+            if study is not None:
+                run_study(study, **more)
+            else:
+                run(load(file, changes), **more)
     except InputError as error:
         if error.file is None and error.key is not None:
             raise InputError(error.found, file=file, row=error.row, key=error.key, fix=error.fix) from error
