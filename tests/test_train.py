@@ -165,6 +165,28 @@ def test_a_run_cut_after_any_step_ends_bit_equal(base, sources, tmp_path, settin
         shutil.rmtree(tmp_path / "cut")
 
 
+def test_a_run_cut_while_its_checkpoints_are_removed_is_finished(base, sources, tmp_path, monkeypatch):
+    """Half a removed checkpoint could not be read, and without one the run would begin again."""
+    run(base, sources, tmp_path / "whole", steps=3, checkpoint_every_s=0)
+    original = shutil.rmtree
+
+    def cut(path, **told):
+        if path.name == "checkpoints.finished":
+            next(path.rglob("weights.safetensors")).unlink()
+            raise KeyboardInterrupt
+        original(path, **told)
+
+    monkeypatch.setattr(train.shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(base, sources, tmp_path / "cut", steps=3, checkpoint_every_s=0)
+    monkeypatch.setattr(train.shutil, "rmtree", original)
+    monkeypatch.setattr(train.Stepper, "step", lambda *_: pytest.fail("it was finished"))
+    summary = run(base, sources, tmp_path / "cut", steps=3, checkpoint_every_s=0)
+    assert summary["steps"] == 3 and not list((tmp_path / "cut").glob("checkpoints*"))
+    whole, cut_ = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors") for x in ("whole", "cut"))
+    assert all(torch.equal(whole[k], cut_[k]) for k in whole)
+
+
 def test_a_checkpoint_cut_while_it_was_written_is_passed_over(base, sources, tmp_path):
     stepper = stepper_of(base, sources)
     stepper.step(0)

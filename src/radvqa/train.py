@@ -87,7 +87,8 @@ def train_stage(
     if num_too_long and progress:
         progress({"note": f"{num_too_long} questions are longer than {limit_of(model, stage)} tokens: left out"})
     rows = Run(stepper, slices, folder, progress).to_the_end()
-    shutil.rmtree(features, ignore_errors=True)
+    for leftover in (features, folder / "checkpoints.finished"):
+        shutil.rmtree(leftover, ignore_errors=True)
     return {
         "steps": max(row["step"] for row in rows),
         "planned_steps": stepper.num_steps,
@@ -160,6 +161,8 @@ class Run:
     def to_the_end(self) -> list[dict[str, Any]]:
         """Train until the last step, or until `patience` says stop. Returns the log."""
         stage, stepper = self.stepper.stage, self.stepper
+        if self._finished.is_dir():  # cut while it tidied up
+            return self._read_log()
         first, memory = load_checkpoint(stepper, self.folder / "checkpoints")
         self.memory |= memory
         rows = self._begin_log(first)
@@ -226,19 +229,29 @@ class Run:
                 shutil.rmtree(self.folder / "adapter", ignore_errors=True)
                 shutil.copytree(best, self.folder / "adapter")
                 shutil.rmtree(best)
-            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+            (self.folder / "checkpoints").mkdir(exist_ok=True)
+            (self.folder / "checkpoints").rename(self._finished)  # at once: half a checkpoint could not be read
             assert self.trackers is not None
             self.trackers.close()
         self.stepper.accelerator.wait_for_everyone()
 
+    @property
+    def _finished(self) -> Path:
+        """What the checkpoints are called when all is written."""
+        return self.folder / "checkpoints.finished"
+
     # ------------------------------------------------------------ the log
+
+    def _read_log(self) -> list[dict[str, Any]]:
+        """Its rows; a line cut by a kill is none."""
+        lines = (self.folder / "log.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def _begin_log(self, first: int) -> list[dict[str, Any]]:
         """The rows up to the step that the run goes on from; a line cut by a kill is of a later one."""
         log, rows = self.folder / "log.jsonl", []
         if first and log.is_file():
-            whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            rows = [row for row in map(json.loads, whole) if row["step"] <= first]
+            rows = [row for row in self._read_log() if row["step"] <= first]
         if self._is_main:
             partial = log.with_suffix(".partial")
             partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
