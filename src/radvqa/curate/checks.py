@@ -81,6 +81,59 @@ _PLAIN = _set(
     "location due cause caused because patient patients case typical typically common commonly most likely possible"
 )
 STEM = 5
+_VIEW = frozenset(
+    word[:STEM]
+    for word in [
+        "ct",
+        "mr",
+        "mri",
+        "magnetic",
+        "resonance",
+        "imaging",
+        "computed",
+        "tomography",
+        "tomogram",
+        "scan",
+        "x-ray",
+        "xray",
+        "ray",
+        "radiograph",
+        "radiography",
+        "radiographs",
+        "film",
+        "plain",
+        "ultrasound",
+        "ultrasonography",
+        "sonography",
+        "angiography",
+        "angiogram",
+        "view",
+        "views",
+        "arrow",
+        "arrows",
+        "arrowhead",
+        "figure",
+        "fig",
+        "axial",
+        "coronal",
+        "sagittal",
+        "lateral",
+        "frontal",
+        "contrast",
+        "enhanced",
+        "weighted",
+        "t1",
+        "t2",
+        "cat",
+        "preoperative",
+        "postoperative",
+        "operative",
+        "follow",
+        "up",
+        "typical",
+    ]
+)
+"""Stems that tell how a picture was made, which answers no question but one on that."""
 _NAMES = (
     _set("mr mri magne reson"),
     _set("ct compu tomog cat"),
@@ -125,7 +178,7 @@ _TEXT = re.compile(
     r"|\b(described|mentioned|stated|discussed|noted|provided|listed|reported) in the (case|text|report|radiology|discussion"
     r"|information|article|description|passage|history)\b|\bradiology report\b|\b(case|text|report|passage) (mentions|states)\b"
     r"|\baccording to the (text|case|report|discussion|information|disease|article|passage)\b|\bas mentioned\b"
-    r"|\bdiscussion provided\b",
+    r"|\bdiscussion provided\b|\b(?:specifically|only|not) mentioned\b|^(?:is|are|was|were|how is|how was) the (?:\w+ ){1,4}described as\b",
     re.IGNORECASE,
 )
 _WHO = r"(?:(?:this|the) (?:\d+[- ]?year[- ]?old )?(?:patient|man|woman|boy|girl|child|infant|male|female)(?:'s|’s)?|his|her)"
@@ -137,7 +190,11 @@ _UNSEEN = re.compile(
     r"|\b(purpose|indication|reason|rationale) (?:of|for|in) (?:obtaining |performing |using |ordering |taking |this |the |an? )"
     r"|\bwhat is the primary purpose\b|\bwhy was (?:the|this|an?) (?:\w+ ){0,2}(scan|ct|mri|image|exam|study|x-ray)\b"
     r"|\b(time ?frame|time interval|date|how (?:many|long) (?:days|weeks|months|years)|when was)\b"
-    r"|\b(?:patient|case) (?:number )?\d+\b|\bclinical context\b|\bthe patient (?:present|complain)",
+    r"|\b(?:patient|case) (?:number )?\d+\b|\bclinical context\b|\bthe patient (?:present|complain)"
+    rf"|\b(treatment|therapy|management|prognosis|outcome|presentation|follow-?up)\b[^?]*\b(?:of|for|in|to) {_WHO}(?!\w)"
+    rf"|\b(treatment|therapy|management|prognosis|outcome)\b[^?]* {_WHO}(?!\w)"
+    r"|\bused to diagnose this case\b|\b(?:previously|already) (?:\w+ )?(?:performed|done|had|undergone)\b|\bhad previously\b"
+    r"|\bpurpose of \w+ing\b[^?]*\b(?:this|the) (?:image|picture|patient|scan|x-ray|radiograph|case)\b",
     re.IGNORECASE,
 )
 _MEASURE = re.compile(
@@ -155,7 +212,22 @@ _NOTHING = re.compile(
 )
 _CLOSED = re.compile(r"(?:is|are|was|were|does|do|did|can|could|has|have)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"\bor\b|\bversus\b|\bvs\b", re.IGNORECASE)
-_WHY = re.compile(r"\bcaus(?:e|es|ed|ing)\b|\bwhy\b|\bresponsible for\b|\bindication\b|\bdue to\b", re.IGNORECASE)
+_WHY = re.compile(
+    r"\bcaus(?:e|es|ed|ing)\b|\bwhy\b|\bresponsible for\b|\bindication\b|\bdue to\b|\b(?:purpose|reason) (?:of|for|in)\b",
+    re.IGNORECASE,
+)
+_WHERE = re.compile(r"where\b", re.IGNORECASE)
+_AGE = re.compile(r"\b(?:typical|usual|common|average) (?:age|time|duration)\b", re.IGNORECASE)
+_MODALITY = re.compile(
+    r"\bmodalit|\bimaging\b|\b(?:type|kind|sort) of (?:\w+ )?(?:image|imaging|scan|view|picture|examination|study)\b|\btechnique\b|\bsequence\b",
+    re.IGNORECASE,
+)
+_ILLNESS = re.compile(
+    r"\b\w+(?:oma|omas|omata|itis|osis|oses|emia|pathy|pathies|malacia|ectasis|ectasia|plasia|trophy|lithiasis|cele|penia|megaly|iasis)\b"
+    r"|\b(?:syndrome|disease|cysts?|cancer|infarct\w*|aneurysms?|tumou?rs?|fractures?|abscess\w*|tuberculosis|h?emorrhage|h?ematoma|stroke"
+    r"|hernia\w*|torsion|rupture\w*|obstruct\w*|thrombus|embol\w+|metasta\w+|malformation|dissection|fistula)\b",
+    re.IGNORECASE,
+)
 _BECAUSE = re.compile(
     r"\b(?:due|owing|secondary|thanks) to\b|\bcaus\w+|\bbecause\b|\b\w+-induced\b|\bresult\w*|\bfrom\b|\bby\b|\bafter\b|\brelated"
     r"|\bin (?:a )?(?:case|patient)s? (?:of|with)\b|\btraumatic\b|\blead\w* to\b|\bconsistent\b|\bsuggest\w*|\bsecondary\b",
@@ -217,8 +289,14 @@ def answer_in_question(pair: Pair, _: Limits) -> bool:
     if pair.kind != "open" or _ALTERNATIVE.search(pair.question) or _CLOSED.match(pair.question):
         return False
     answer = content(pair.answer)
-    if len(answer) < (3 if pair.caption else 1) or pair.answer.lower().startswith(("yes", "no")):
+    if pair.caption and not _MODALITY.search(pair.question) and not pair.answered - pair.asked - _VIEW:
+        return True
+    if len(answer) < (3 if pair.caption else 1) or pair.answer.lower().startswith(("yes", "no ", "no,")):
         return False
+    if (
+        _WHERE.match(pair.question) and len(answer) == 1 and pair.answered <= pair.asked
+    ):  # where is the medial one? medially
+        return True
     return len(answer & content(pair.question)) / len(answer) >= (0.75 if pair.caption else 1.0)
 
 
@@ -237,7 +315,17 @@ def caption_no_answer(pair: Pair, _: Limits) -> bool:
         return False
     if _WHY.search(pair.question):
         return not _BECAUSE.search(pair.answer)
-    return bool(_DIAGNOSIS.search(pair.question)) and not _NAMES_ONE.search(pair.answer)
+    if _AGE.search(pair.question):
+        return True
+    if not _DIAGNOSIS.search(pair.question) or _NAMES_ONE.search(pair.answer):
+        return False
+    return not {found.lower() for found in _illnesses(pair.answer)} - {
+        found.lower() for found in _illnesses(pair.question)
+    }
+
+
+def _illnesses(text: str) -> list[str]:
+    return [match.group() for match in _ILLNESS.finditer(text)]
 
 
 def length(pair: Pair, limits: Limits) -> bool:
@@ -270,7 +358,7 @@ def language_of(text: str) -> str | None:
         return None
     hits = {name: sum(word in common for word in words) for name, common in _COMMON.items()}
     best = max(hits, key=lambda name: hits[name])
-    return best if hits[best] >= 3 and hits[best] > 2 * hits["en"] else "en"
+    return best if (hits[best] >= 3 and hits[best] > 2 * hits["en"]) or (hits[best] >= 2 and not hits["en"]) else "en"
 
 
 CHECKS = (
