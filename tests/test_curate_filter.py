@@ -148,17 +148,29 @@ def test_bad_input(tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "mine.partial").exists()
 
 
-def test_two_hundred_labelled_pairs(real_data):
-    """Precision and recall of the checks against the labels committed before there was a filter."""
+def test_the_labelled_pairs(real_data):
+    """The committed precision and recall, to the pair: of two sets the checks were mended on, and of one they were not."""
     from pathlib import Path
 
     from founding_pairs import labelled
 
-    labels = json.loads((Path(__file__).parents[1] / "benchmarks" / "curation-labels.json").read_text())["labels"]
-    found = labelled(real_data)
-    verdicts = [(label["bad"] is not None, judge(found[label["id"]], Limits()) is not None) for label in labels]
-    both = sum(bad and gone for bad, gone in verdicts)
-    assert len(verdicts) == 200 and both / sum(gone for _, gone in verdicts) >= 0.9 and both / 41 >= 0.8
+    benchmarks, found = Path(__file__).parents[1] / "benchmarks", labelled(real_data)
+    told = json.loads((benchmarks / "curation-replies.json").read_text())
+    seen: set[str] = set()
+    for name in ("curation-labels", "curation-labels-heldout", "curation-labels-heldout2"):
+        labels = json.loads((benchmarks / f"{name}.json").read_text())["labels"]
+        verdicts = [(label["bad"] is not None, judge(found[label["id"]], Limits()) is not None) for label in labels]
+        counts = {
+            "n": len(labels),
+            "bad": sum(bad for bad, _ in verdicts),
+            "dropped": sum(gone for _, gone in verdicts),
+        }
+        assert counts | {"right": sum(bad and gone for bad, gone in verdicts)} == {
+            key: told[name][key] for key in (*counts, "right")
+        }
+        assert not seen & {label["id"] for label in labels}
+        seen |= {label["id"] for label in labels}
+    assert len(seen) == 600 and told["curation-labels"]["precision"] >= 0.9 and told["curation-labels"]["recall"] >= 0.8
 
 
 def test_a_repeat_names_the_earlier_pair(tmp_path):
@@ -168,3 +180,35 @@ def test_a_repeat_names_the_earlier_pair(tmp_path):
             writer.add(Sample(id=f"q{i}", kind="closed", split="train", source="toy", **row), picture(0))
     assert filter_corpus(Corpus(tmp_path / "a"), tmp_path / "b") == {REPEAT: 1}
     assert pl.read_parquet(tmp_path / "b" / "dropped.parquet")["detail"].to_list() == ["of q0"]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "caption", "reason"),
+    [
+        (
+            "What is the recommended treatment for this patient's disease?",
+            "Surgery",
+            False,
+            "asks what no picture shows",
+        ),
+        ("What is the treatment of Crohn disease?", "Surgery", False, None),
+        ("What was the outcome for patients with chorea?", "They recovered", False, None),
+        ("Where is the medial hyperintensity located?", "Medially.", False, "the question holds its answer"),
+        ("Is the lesion described as solid?", "Yes", False, "speaks of the caption"),
+        ("What does the CT scan show?", "CT.", True, "the question holds its answer"),
+        ("What type of imaging is this?", "CT.", True, None),
+        (
+            "What is the typical age range?",
+            "A 9-year-old girl with hip dysplasia",
+            True,
+            "the caption does not answer it",
+        ),
+        ("What is the most likely diagnosis?", "Cord with myelomalacia at C4", True, None),
+        ("What is the most likely diagnosis of the mass?", "A mass of the left lobe of the liver", True, "the caption"),
+        ("What is the purpose of inserting a drain?", "Full expansion of the left lung", True, "the caption"),
+        ("Which fracture is it?", "Fracture sus et intercondylienne de la palette humérale", False, "another language"),
+    ],
+)
+def test_where_a_line_is_drawn(question, answer, caption, reason):
+    found = judge(Pair(question, answer, evidence=answer, caption=caption), Limits())
+    assert found is None if reason is None else found is not None and found.startswith(reason), found
