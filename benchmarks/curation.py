@@ -94,22 +94,23 @@ def _cpu() -> float:
 
 def guess(data: Path, _: argparse.Namespace) -> dict:
     """What the question alone gives away, in templates of MedPix, ROCOv2 and phantoms, and in the phantoms' own."""
-    from radvqa.curate.guessing import guessing
-    from radvqa.curate.templates import template_questions
+    from radvqa.curate.guessing import between, template_guessing
     from radvqa.datasets import import_corpus
 
     found = {}
+    phantom = {"num_images": 1200, "test_share": 0.4, "validation_share": 0.0, "size_px": 96}
     sources = {
         "medpix": ("medpix", data / "MedPix-2-0", {"questions": "descriptions", "splits": ["train"]}),
         "rocov2": ("rocov2", data / "rocov2_sample", {"splits": ["train", "validation"]}),
-        "phantom": ("phantom", None, {"num_images": 1200, "test_share": 0.0, "validation_share": 0.0, "size_px": 96}),
+        "phantom": ("phantom", None, phantom),
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, (dataset, path, options) in sources.items():
-            corpus = import_corpus(dataset, path, Path(folder) / name, options=options)
-            found[f"{name}, templates"] = guessing(list(template_questions(corpus.samples())))
+            samples = list(import_corpus(dataset, path, Path(folder) / name, options=options).samples())
+            found[f"{name}, templates"] = template_guessing(samples)
             if name == "phantom":
-                found["phantom, its own questions"] = guessing(list(corpus.samples()))
+                halves = ([s for s in samples if s.split == split] for split in ("train", "test"))
+                found["phantom, its own questions"] = between(*halves)
     return found
 
 

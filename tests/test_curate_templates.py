@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 
-from radvqa.curate.guessing import guessing
+from radvqa.curate.guessing import between, guessing, template_guessing
 from radvqa.curate.templates import known_of, template_questions
 from radvqa.sample import Sample
 
@@ -64,9 +65,11 @@ def test_a_doubted_finding_is_not_asked_for():
 
 
 def test_the_question_alone_tells_nothing():
-    rows = guessing(list(template_questions(made(600))))
+    rows = template_guessing([replace(s, split="train") for s in made(600)])
     assert rows[-1]["topic"] == "all" and len(rows) > 8
     assert all(row["advantage"] <= 3 for row in rows), rows
+    # each question is answered yes as often as no in the test alone, so words alone are right in exactly half
+    assert {row["classifier"] for row in rows if row["kind"] == "closed"} == {50.0}
 
 
 def test_the_classifier_finds_what_is_given_away():
@@ -77,6 +80,13 @@ def test_the_classifier_finds_what_is_given_away():
         for i in range(200)
     ]
     assert guessing(leaky)[-1]["advantage"] > 40 and guessing(leaky[:10]) == []
+    assert between(leaky[:100], leaky[100:])[-1]["classifier"] == 100
+
+
+def test_folds_of_one_balanced_set_mirror_each_other():
+    """Why templates are made anew for each fold: cut out of one set, more yes in the test is more no in training."""
+    questions = [q for q in template_questions([replace(s, split="train") for s in made(600)]) if q.kind == "closed"]
+    assert guessing(questions)[-1]["classifier"] < 47
 
 
 def test_seeded_and_by_split():
@@ -91,5 +101,5 @@ def test_medpix(real_data, tmp_path):
     corpus = import_corpus(
         "medpix", real_data / "MedPix-2-0", tmp_path / "m", options={"questions": "descriptions", "splits": ["train"]}
     )
-    rows = guessing(list(template_questions(corpus.samples())))
+    rows = template_guessing(list(corpus.samples()))
     assert sum(row["n"] for row in rows[:-1]) > 5000 and all(row["advantage"] <= 3 for row in rows), rows
