@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -12,8 +13,9 @@ from typer.testing import CliRunner
 from making import picture
 from radvqa import pipeline
 from radvqa.cli import app
-from radvqa.curate.checks import Pair
-from radvqa.curate.filter import EASY, UNSUPPORTED, pair_of
+from radvqa.curate.checks import Limits, Pair
+from radvqa.curate.filter import EASY, UNSUPPORTED, judge, pair_of
+from radvqa.curate.generate import caption_samples
 from radvqa.curate.prompting import NAMES, caption_instructions
 from radvqa.curate.reviewing import uncertainty
 from radvqa.curate.support import messages_for, verdict_of
@@ -93,6 +95,12 @@ def test_captions_brief_and_detailed_from_the_command_line(captions, tmp_path):
     assert len(list(Corpus(tmp_path / "c").samples())) == 12 and len(asked) > 4
     for question, sample in asked.items():
         assert question in caption_instructions(len(sample.answers[0].split()) > 30)
+
+
+def test_no_instruction_of_ours_is_filtered_out(captions):
+    base = next(caption_samples(Corpus(captions).samples()))
+    for question in (*caption_instructions(False), *caption_instructions(True)):
+        assert judge(pair_of(to_row(replace(base, question=question))), Limits()) is None, question
 
 
 def test_a_real_server(captions, tmp_path):

@@ -45,6 +45,8 @@ class Pair:
     """Caption, report, case text and tags; empty: nothing is known, so support is not asked."""
     caption: bool = False
     """The answer is the caption itself."""
+    instruction: bool = False
+    """The question is one of prompts/captions-1.yaml, which need not be judged."""
 
     @cached_property
     def asked(self) -> frozenset[str]:
@@ -256,7 +258,7 @@ _COMMON = {
 
 def not_a_question(pair: Pair, _: Limits) -> bool:
     """Neither a question mark nor a word that asks or tells to do something."""
-    return not _ASKS.search(pair.question)
+    return not pair.instruction and not _ASKS.search(pair.question)
 
 
 def refusal(pair: Pair, _: Limits) -> bool:
@@ -266,7 +268,8 @@ def refusal(pair: Pair, _: Limits) -> bool:
 
 def speaks_of_text(pair: Pair, _: Limits) -> bool:
     """It speaks of the caption or the case text, which whoever looks at the picture does not have."""
-    return bool(_TEXT.search(pair.question) or (not pair.caption and _TEXT.search(pair.answer)))
+    asked = not pair.instruction and _TEXT.search(pair.question)
+    return bool(asked or (not pair.caption and _TEXT.search(pair.answer)))
 
 
 def unseen(pair: Pair, _: Limits) -> bool:

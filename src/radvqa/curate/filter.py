@@ -54,7 +54,8 @@ def pair_of(row: dict[str, Any]) -> Pair:
     known += [value for name, value in extra.items() if isinstance(value, str) and name not in NOT_KNOWN]
     if not evidence or row["origin"] == "template":
         known = []
-    return Pair(row["question"], answer, row["kind"], " ".join(known), caption)
+    instruction = row["origin"] == "template" and row["topic"] == "description"
+    return Pair(row["question"], answer, row["kind"], " ".join(known), caption, instruction)
 
 
 def judge(pair: Pair, limits: Limits) -> str | None:
@@ -186,6 +187,7 @@ def _judged(corpus: Corpus, limits: Limits, workers: int) -> Iterator[tuple[list
             "question",
             "answers",
             "kind",
+            "topic",
             "origin",
             "evidence",
             "modality",
