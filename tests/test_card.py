@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from making import picture
 from radvqa import cli
 from radvqa.card import COUNTED, _table, draw_card
+from radvqa.conditions import conditions_of
 from radvqa.errors import InputError
 from radvqa.licences import read_terms, restriction, terms_of, write_terms
 from radvqa.report.card import leakage_sentence
@@ -48,6 +49,44 @@ def test_values_are_counted_by_picture_and_kinds_by_question(tmp_path):
     assert counted["Kinds of question"].values == {"open": 3, "closed": 3}
     assert counted["Modalities"].share("CT") == pytest.approx(2 / 3)
     assert table["question"].to_list() == [4] * 6 and table["answer"].to_list() == [3] * 6
+
+
+def sample_of(**fields) -> Sample:
+    plain = {
+        "id": "q",
+        "question": "What is shown?",
+        "answers": ("a scan",),
+        "kind": "open",
+        "split": "train",
+        "source": "s",
+    }
+    return Sample(**plain | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"findings": ("Meningioma (WHO I)", "Strange disease")}, ("meningioma", "strange disease")),
+        ({"evidence": "A mass, no pleural effusion."}, ("mass",)),
+        ({"findings": ("C0205129", "Left"), "extra": {"cuis": ["C0032326"]}}, ("pneumothorax",)),
+        ({"answers": ("a fracture of the rib",)}, ("fracture",)),
+        ({"question": "Is there a stone?", "kind": "closed", "answers": ("yes",)}, ("stone",)),
+        ({"question": "Is there a stone?", "kind": "closed", "answers": ("no",)}, ()),
+        ({"question": "Is there no stone?", "kind": "closed", "answers": ("yes",)}, ()),
+        ({"evidence": "No mass.", "answers": ("No mass.",)}, ()),
+    ],
+)
+def test_conditions_in_one_vocabulary(fields, expected):
+    assert conditions_of(sample_of(**fields)) == expected
+
+
+def test_subjects_are_counted_where_there_are_no_pictures(tmp_path):
+    with CorpusWriter(tmp_path / "c", FREE) as writer:
+        for number in range(4):
+            region = "thorax" if number % 2 else None
+            writer.add(sample_of(id=f"q{number}", subject=f"s{number // 2}", region=region), None)
+    counted = COUNTED["Body regions"](_table(Corpus(tmp_path / "c")), "C")
+    assert (counted.values, counted.total, counted.unit) == ({"chest": 2}, 2, "subjects")
 
 
 def test_the_page_and_its_figures(tmp_path):

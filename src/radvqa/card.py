@@ -4,8 +4,8 @@ In: corpus folders. Out: a folder with `index.html`, which needs no other file a
 
     draw_card([Path("corpora/medpix"), Path("corpora/slake")], Path("card"))
 
-Conditions, modalities and regions count pictures (questions, where a corpus has none); kinds and lengths count
-questions. Bars show shares, so that corpora of different size compare, with the count beside them.
+Conditions, modalities and regions count pictures (subjects, where a corpus has none); kinds and lengths count questions.
+Bars show shares, so that corpora of different size compare, with the count beside them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from radvqa.card_figures import Counts, bars, lengths
+from radvqa.conditions import conditions_of
+from radvqa.datasets.terms import region_of
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
 
 DPI = 180
 UNKNOWN = "not stated"
-COLUMNS = ["id", "image", "question", "answers", "kind", "modality", "region", "findings", "split"]
+COLUMNS = ["id", "image", "subject", "question", "answers", "kind", "modality", "region"]
 
 
 def draw_card(corpora: Sequence[str | Path], out: str | Path) -> Path:
@@ -73,19 +75,28 @@ def _png(figure: Figure) -> bytes:
 
 
 def _table(corpus: Corpus) -> pl.DataFrame:
-    """A question a row, `question` and `answer` as numbers of words; `picture` is the image, else the question."""
+    """A question a row, `question` and `answer` as numbers of words; `picture` is the image, where a corpus has none the
+    subject or else the question; `conditions` a list."""
     frame = pl.read_parquet(corpus.folder / "questions.parquet", columns=COLUMNS)
+    conditions = [conditions_of(sample) for sample in corpus.samples()]
     texts = [pl.col("question"), pl.col("answers").list.first().alias("answer")]
+    shown = ["image"] if frame["image"].count() else ["subject"]
     return frame.with_columns(
-        pl.coalesce("image", "id").alias("picture"), *(text.str.count_matches(r"\S+") for text in texts)
+        pl.coalesce(*shown, "id").alias("picture"),
+        pl.col("region").map_elements(lambda region: region_of(region) or region, return_dtype=pl.String),
+        pl.Series("conditions", conditions, pl.List(pl.String)),
+        *(text.str.count_matches(r"\S+") for text in texts),
     )
 
 
 def _of_pictures(table: pl.DataFrame, corpus: str, column: str) -> Counts:
-    """Pictures by a value; one that has several counts for each."""
-    distinct = table.select("picture", pl.col(column).fill_null(UNKNOWN)).unique()
-    unit = "questions" if table["image"].null_count() == table.height else "pictures"
-    return Counts(corpus, _counted(distinct, column), table["picture"].n_unique(), unit)
+    """Pictures by a value: one with several counts for each, one of which no question says any is not stated."""
+    stated = table.select("picture", column)
+    stated = (stated.explode(column) if stated[column].dtype == pl.List else stated).drop_nulls().unique()
+    number = table["picture"].n_unique()
+    silent = number - stated["picture"].n_unique()
+    unit = "pictures" if table["image"].count() else "subjects" if table["subject"].count() else "questions"
+    return Counts(corpus, _counted(stated, column) | ({UNKNOWN: silent} if silent else {}), number, unit)
 
 
 def _counted(table: pl.DataFrame, column: str) -> dict[str, int]:
@@ -93,18 +104,8 @@ def _counted(table: pl.DataFrame, column: str) -> dict[str, int]:
     return dict(table.group_by(column).len().sort("len", column, descending=[True, False]).rows())
 
 
-def _conditions(table: pl.DataFrame, corpus: str) -> Counts:
-    """Pictures by finding, in small letters; those with none are not stated."""
-    stated = table.with_columns(
-        pl.when(pl.col("findings").list.len() > 0).then("findings").otherwise(pl.lit(None, pl.List(pl.String)))
-    ).explode("findings")
-    return _of_pictures(
-        stated.with_columns(pl.col("findings").str.strip_chars().str.to_lowercase()), corpus, "findings"
-    )
-
-
 COUNTED = {
-    "Conditions": _conditions,
+    "Conditions": lambda table, corpus: _of_pictures(table, corpus, "conditions"),
     "Modalities": lambda table, corpus: _of_pictures(table, corpus, "modality"),
     "Body regions": lambda table, corpus: _of_pictures(table, corpus, "region"),
     "Kinds of question": lambda table, corpus: Counts(corpus, _counted(table, "kind"), table.height, "questions"),
@@ -149,9 +150,10 @@ def _page(
         parts.append(f'<h2>{escape(name)}</h2><img alt="{escape(alternative)}" src="data:image/png;base64,{encoded}">')
         parts.append(_numbers(counts[name]) if name in counts else "")
     parts.append(
-        "<p>Conditions, modalities and regions count pictures, or questions where a corpus has no pictures; a "
+        "<p>Conditions, modalities and regions count pictures, or subjects where a corpus has no pictures; a picture with "
+        "several conditions counts for each. Conditions are those that captions, reports, concepts and answers affirm, in one "
+        "vocabulary for all corpora.</p></body></html>\n"
     )
-    parts.append("picture with several conditions counts for each.</p></body></html>\n")
     return "".join(parts)
 
 

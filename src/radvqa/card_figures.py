@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A8477F", "#56B4E9", "#B97E00")
@@ -103,7 +104,9 @@ def lengths(names: Sequence[str], words: Sequence[NDArray[np.int64]], unit: str)
 def _panels(number: int, height_inches: float) -> tuple[Figure, list[Axes]]:
     """So many empty panels, three in a line."""
     lines = math.ceil(number / PER_LINE)
-    figure = Figure(figsize=(WIDTH_INCHES, lines * height_inches), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(WIDTH_INCHES, lines * height_inches), layout=ConstrainedLayoutEngine(h_pad=0.1), facecolor="white"
+    )
     grid = figure.subplots(lines, min(number, PER_LINE), squeeze=False)
     flat = list(grid.ravel())
     for panel in flat:
