@@ -267,6 +267,16 @@ def test_the_usual_columns_end_with_the_blind_score(runs):
     assert all(cell.control == "none" for cell in table.tests)
 
 
+def test_columns_that_repeat_another_are_named_and_left_out(runs):
+    """Right and wrong answers of one word: five metrics are one number, and would be five times the tests."""
+    table = make_table(read_rows(runs), draws=100)
+    assert [metric for metric, control in table.columns if control == "none"] == ["closed_accuracy", "rouge2"]
+    assert "ROUGE-1, ROUGE-L" in table.notes[-1] and table.notes[-1].endswith("in every answer")
+    assert len(table.tests) == 2
+    asked = make_table(read_rows(runs), metrics=["rouge1", "rougeL"], draws=100)  # what is asked for is printed
+    assert len(asked.columns) == 2
+
+
 def test_blocks_divide_the_rows(runs):
     table = make_table(read_rows(runs), metrics=["closed_accuracy"], by="topic", draws=100)
     assert table.blocks == ("organ", "plane")
@@ -292,7 +302,8 @@ def test_formats_say_the_same(runs, tmp_path):
     cell = table.cell("", "second", ("closed_accuracy", "none"))
     shown = f"90.0 [{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
     assert f"| second | 40 | {shown}\\* |" in markdown and f"second & 40 & {shown}$^*$" in latex
-    assert f"<td>{shown}*</td>" in html and "<script" not in html
+    assert f"<td>{shown}*</td>" in html and "<script" not in html and 'src="data:image/png' in html
+    assert (tmp_path / "table" / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "after Holm's correction over the 2 tests" in markdown
     read = {(row["row"], row["metric"]): row for row in csv.DictReader(io.StringIO(text))}
     assert float(read["second", "closed_accuracy"]["value"]) == 0.9

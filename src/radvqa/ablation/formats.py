@@ -1,7 +1,7 @@
 """A table as text: Markdown, LaTeX, HTML, CSV, and on the screen.
 
-In: a Table. Out: table.md, table.tex, table.html (opens without a server or a network) and table.csv (a line a cell,
-with everything that is known of it) in a folder.
+In: a Table. Out: table.md, table.tex, table.html (opens without a server or a network), table.png and table.csv (a line a
+cell, with everything that is known of it) in a folder.
 
     write(table, Path("runs/ablation/table"), shape="interval")
 
@@ -12,6 +12,7 @@ in brackets.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape as bare
 from rich.table import Table as Screened
 
+from radvqa.ablation.figure import draw
 from radvqa.ablation.rows import Row
 from radvqa.ablation.table import LEVEL, Cell, Table, title
 from radvqa.errors import InputError
@@ -47,7 +49,7 @@ def write(table: Table, folder: Path, *, shape: str = "interval", baseline: str 
     lines = _lines(table, shape, baseline)
     (folder / "table.md").write_text(markdown(table, lines), encoding="utf-8")
     (folder / "table.tex").write_text(latex(table, lines), encoding="utf-8")
-    (folder / "table.html").write_text(html(table, lines), encoding="utf-8")
+    (folder / "table.html").write_text(html(table, lines, draw(table, folder / "table.png")), encoding="utf-8")
     (folder / "table.csv").write_text(as_csv(table), encoding="utf-8")
 
 
@@ -184,12 +186,12 @@ def latex(table: Table, lines: Sequence[tuple[str, str, str, list[str]]]) -> str
 
 
 STYLE = """
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
+:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:82rem;padding:0 1rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1rem 0;display:block;overflow-x:auto}
 th,td{padding:.35rem .7rem;text-align:right;border-bottom:1px solid #8884;white-space:nowrap}th[scope=row],
 th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #888;vertical-align:bottom}
 tr.first td,tr.first th{border-top:2px solid #8888}p{max-width:60rem}h1{font-size:1.4rem}h2{font-size:1.1rem}
-.note{color:#777}section.question{display:flex;gap:1rem;padding:.8rem 0;border-top:1px solid #8884}
+.note{color:#777}.drawn{max-width:100%;background:#fff;border-radius:4px}section.question{display:flex;gap:1rem;padding:.8rem 0;border-top:1px solid #8884}
 .question img{width:160px;height:160px;object-fit:contain;background:#000}dl{display:grid;margin:.3rem 0;
 grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:#777}dd{margin:0}
 """
@@ -217,11 +219,14 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], breaks: Seque
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def html(table: Table, lines: Sequence[tuple[str, str, str, list[str]]]) -> str:
-    """The page: values, notes, tests."""
+def html(table: Table, lines: Sequence[tuple[str, str, str, list[str]]], picture: Path) -> str:
+    """The page: the picture, values, notes, tests."""
     rows = [[*([block] if table.by else []), row, n, *texts] for block, row, n, texts in lines]
     breaks = [place for place in range(1, len(lines)) if lines[place][0] != lines[place - 1][0]]
-    body = [html_table(headings(table), rows, breaks)]
+    drawn = base64.b64encode(picture.read_bytes()).decode()
+    said = "Every run in every column, with 95 % intervals; the numbers are in the table below"
+    body = [f'<img class="drawn" alt="{said}" src="data:image/png;base64,{drawn}">']
+    body += [html_table(headings(table), rows, breaks)]
     body += [f'<p class="note">{escape(note)}</p>' for note in notes(table)]
     if table.tests:
         body += [f"<h2>Differences from {escape(str(table.reference))}</h2>"]

@@ -122,7 +122,7 @@ def make_table(
     with a blank image. by: a block of rows for each value of kind, source, topic ... reference: the row that the others
     are tested against, by default the first that is not the base model. Raises InputError for a name that is not there.
     """
-    columns = _columns(rows, metrics)
+    columns, same = _distinct(rows, _columns(rows, metrics)) if not metrics else (_columns(rows, metrics), ())
     names = [row.name for row in rows]
     chosen = reference or next((row.name for row in rows if row.stage != "base"), names[0])
     if chosen not in names:
@@ -132,7 +132,7 @@ def make_table(
     cells = []
     for (block, part), row, column in itertools.product(blocks, rows, columns):
         cells.append(_cell(block, part, row, column, rows[names.index(chosen)], draws, seed))
-    notes = _notes(rows, questions)
+    notes = (*_notes(rows, questions), *same)
     return Table(tuple(names), tuple(columns), tuple(b for b, _ in blocks), by, chosen, tuple(_adjusted(cells)), notes)
 
 
@@ -148,7 +148,30 @@ def _columns(rows: Sequence[Row], metrics: Sequence[str]) -> list[tuple[str, str
     if not some:
         raise InputError("none of the usual metrics was scored", key="--metric", fix="choose " + ", ".join(there))
     blind = any("blank" in row.scores["control"] for row in rows)
-    return [(name, "none") for name in some] + ([(some[0], "blank")] if blind and not metrics else [])
+    seen = [name for name in some if name != JUDGE]  # blind answers are not judged
+    return [(name, "none") for name in some] + ([(seen[0], "blank")] if blind and seen and not metrics else [])
+
+
+def _distinct(rows: Sequence[Row], columns: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """The columns without those that repeat an earlier one answer by answer, and a note: where answers are single words,
+    ROUGE and F1 are the same number, and each would cost the correction a test more."""
+    kept: list[tuple[str, str]] = []
+    repeated: dict[str, list[str]] = {}
+    for column in columns:
+        twin = next((one for one in kept if one[1] == column[1] and _same(rows, one[0], column[0])), None)
+        if twin is None:
+            kept.append(column)
+        else:
+            repeated.setdefault(title(*twin), []).append(title(*column))
+    return kept, tuple(f"{', '.join(names)}: the same as {twin} in every answer" for twin, names in repeated.items())
+
+
+def _same(rows: Sequence[Row], a: str, b: str) -> bool:
+    """Whether two metrics give every answer of every row the same score."""
+    if not all({a, b} <= set(row.scores.columns) for row in rows):
+        return False
+    pairs = [[row.scores[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in (a, b)] for row in rows]
+    return all(np.allclose(first, second, rtol=0, atol=1e-12, equal_nan=True) for first, second in pairs)
 
 
 def _questions(rows: Sequence[Row]) -> pl.DataFrame:
@@ -244,7 +267,7 @@ def write_table(
     baseline: str | None = None,
     **settings: Any,
 ) -> Table:
-    """The table of these runs or studies in the folder `out`: table.md, .tex, .html, .csv, .json.
+    """The table of these runs or studies in the folder `out`: table.md, .tex, .html, .csv, .json and table.png.
 
     shape, baseline: see `formats.write`; further arguments as `make_table`.
     """

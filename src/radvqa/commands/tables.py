@@ -51,7 +51,7 @@ def table(
     Console().print(on_screen(made, shape, baseline))
     for note in notes(made):
         typer.echo(note)
-    typer.echo(f"in {out}: table.md, table.tex, table.html, table.csv")
+    typer.echo(f"in {out}: table.md, table.tex, table.html, table.csv, table.png")
 
 
 @verb("compare")
