@@ -6,8 +6,8 @@ Grey values pass the modality LUT (Hounsfield units for CT), then the window tha
 LUT or window, else their 0.5th to 99.5th percentile; MONOCHROME1 is turned, so that more is always brighter. Colour
 becomes RGB. Sources: DICOM PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT and window functions), C.7.6.3 (pixels).
 
-Uncompressed, deflated, RLE, 8-bit JPEG and JPEG 2000 pixels are read with pydicom and Pillow; JPEG-LS, lossless JPEG and
-high-throughput JPEG 2000 with the decoders of `pip install 'radvqa[dicom]'`.
+Uncompressed, deflated and RLE pixels are read with pydicom, 8-bit JPEG with Pillow, JPEG 2000 (high-throughput too) with
+OpenJPEG, JPEG-LS with CharLS; lossless JPEG needs GDCM, of `pip install 'radvqa[dicom]'`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _check_decoder(data: pydicom.Dataset, syntax: pydicom.uid.UID) -> None:
         decoder = pydicom.pixels.get_decoder(syntax)
     except NotImplementedError as error:
         raise InputError(f"pixels compressed as {syntax.name} cannot be read") from error
-    fix = "install the decoders: pip install 'radvqa[dicom]'"
+    fix = "install its decoder: pip install 'radvqa[dicom]'"
     bits = number(data.get("BitsStored")) or 8
     if syntax == JPEGExtended12Bit and bits > 8 and "pylibjpeg" not in decoder.available_plugins:
         fix = "12 bits need pylibjpeg-libjpeg, which is GPL-3.0 and not among radvqa's requirements"
