@@ -29,6 +29,27 @@ class Encoded:
     num_prefix: int
     num_image: int = 0
     """Of the prefix, so many are image tokens."""
+    first_image: int = 0
+    """Where they begin: tokens of a chat may stand in front of them."""
+    num_after: int = 0
+    """Tokens behind them that belong to the picture and not to a question, as an end-of-image token."""
+    block: bool = True
+    """Whether image tokens see each other in both directions (LLaVA's do not)."""
+
+    @property
+    def num_shared(self) -> int:
+        """Tokens at the front that all questions about a picture have in common."""
+        return self.first_image + self.num_image + self.num_after
+
+    def causal(self, layout: str) -> list[bool]:
+        """For each token whether it sees only what came before; a token without it sees on to the last such in a row."""
+        if layout == "prefix":
+            return [False] * self.num_prefix + [True] * self.num_supervised
+        flags = [True] * len(self.ids)
+        if self.block:  # the first one, where something stands in front, begins what the others see
+            start = self.first_image + (self.first_image > 0)
+            flags[start : self.first_image + self.num_image] = [False] * (self.first_image + self.num_image - start)
+        return flags
 
     @property
     def num_supervised(self) -> int:
@@ -122,7 +143,7 @@ def collate(
         stop = start + len(row.ids)
         ids[i, start:stop] = torch.tensor(row.ids)
         real[i, start:stop] = True
-        causal[i, start + (row.num_prefix if layout == "prefix" else row.num_image) : stop] = True
+        causal[i, start:stop] = torch.tensor(row.causal(layout))
         supervised[i, start + row.num_prefix : stop] = True
     return Batch(
         pixels=pixels,
@@ -156,13 +177,13 @@ class PackedBatch(Batch):
     picture: torch.Tensor
     """int[B, L]: which picture of the row, 0, 1, ..."""
     owner: torch.Tensor
-    """int[B, L]: 0 a picture, 1, 2, ... the row's questions, -1 padding."""
+    """int[B, L]: 0 a picture with what stands around it, 1, 2, ... the row's questions, -1 padding."""
 
     def attention_mask(self) -> torch.Tensor:
-        """bool[B, 1, L, L]: of the same picture, and a token of the picture or of the same question and not later."""
-        order = torch.arange(self.owner.shape[1], device=self.owner.device)
-        same = self.owner[:, None, :] == self.owner[:, :, None]
-        allowed = (self.owner[:, None, :] == 0) | (same & (order[None, :] <= order[:, None]))
+        """bool[B, 1, L, L]: of the same picture, a token of the picture or of the same question, and not later."""
+        order = self.causal.long().cumsum(1)  # image tokens that see each other stand at one place
+        allowed = (self.owner[:, None, :] == 0) | (self.owner[:, None, :] == self.owner[:, :, None])
+        allowed &= order[:, None, :] <= order[:, :, None]
         allowed &= self.picture[:, None, :] == self.picture[:, :, None]
         return (allowed & self.real[:, None, :])[:, None]
 
@@ -183,7 +204,7 @@ def pack(lengths: Sequence[int]) -> list[list[int]]:
 
 def collate_image_first(groups: Sequence[Sequence[Encoded]], pixels: torch.Tensor, pad_token_id: int) -> PackedBatch:
     """`groups[i]` are the questions of picture i, each encoded with its own image tokens in front."""
-    num = groups[0][0].num_image
+    num = groups[0][0].num_shared
     packed = pack([num + sum(len(question.ids) - num for question in group) for group in groups])
     rows: list[dict[str, list[int]]] = []
     for places in packed:
@@ -215,12 +236,12 @@ def collate_image_first(groups: Sequence[Sequence[Encoded]], pixels: torch.Tenso
 
 def _append(row: dict[str, list[int]], question: Encoded, picture: int, first: bool) -> None:
     """Put a question at the end of a row, behind its picture if it is the picture's first."""
-    num, number = question.num_image, max(row["owner"], default=0) + 1
+    num, number = question.num_shared, max(row["owner"], default=0) + 1
     skip = 0 if first else num
     image, text = [0] * (num - skip), len(question.ids) - num
     row["ids"] += question.ids[skip:]
     row["picture"] += [picture] * (len(image) + text)
     row["owner"] += image + [number] * text
     row["position"] += range(skip + 1, len(question.ids) + 1)
-    row["causal"] += image + [1] * text
+    row["causal"] += question.causal("image-first")[skip:]
     row["supervised"] += [0] * (question.num_prefix - skip) + [1] * question.num_supervised

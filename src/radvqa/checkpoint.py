@@ -65,7 +65,8 @@ def load_checkpoint(stepper: Stepper, folder: Path) -> tuple[int, dict[str, Any]
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-            stepper.optimizer.state[parameter] = state[name]
+            if name in state:  # a weight that no loss has reached yet has none
+                stepper.optimizer.state[parameter] = state[name]
         if stepper.average is not None:
             for name, average in load_file(where / "average.safetensors").items():
                 stepper.average.weights[name].copy_(average)

@@ -62,8 +62,8 @@ class Tower:
 def towers(family: Any) -> tuple[Tower, Tower]:
     """Vision and language."""
     v, t = family.vision, family.text
-    vision = Tower(v.num_hidden_layers, v.hidden_size, v.hidden_size, v.hidden_size, v.intermediate_size, 2)
-    heads, shared = t.head_dim * t.num_attention_heads, t.head_dim * t.num_key_value_heads
+    vision = Tower(family.num_vision_layers, v.hidden_size, v.hidden_size, v.hidden_size, v.intermediate_size, 2)
+    heads, shared = family.head_dim * t.num_attention_heads, family.head_dim * t.num_key_value_heads
     return vision, Tower(t.num_hidden_layers, t.hidden_size, heads, shared, t.intermediate_size, 3)
 
 
@@ -74,7 +74,7 @@ def step_flops(family: Any, settings: Adapt, images: int, rows: int, tokens_a_ro
     sees_back = full or settings.projector or bool(settings.vision)
     back = 3 if full else 2
     projector = 2.0 * images * family.num_image_tokens * vision.width * language.width
-    tower = vision.flops(images, family.num_image_tokens) + projector
+    tower = vision.flops(images, family.num_patches) + projector
     logits = 2.0 * supervised * language.width * family.text.vocab_size
     last = 4.0 * rows * tokens_a_row * language.width * language.shared
     words = language.without_last().flops(rows, tokens_a_row) + last + logits
@@ -95,7 +95,7 @@ def step_bytes(
     vision, language = towers(family)
     sees_back = settings.method == "full" or settings.projector or bool(settings.vision)
     parts = [(language.without_last(), rows * tokens_a_row)]
-    parts += [(vision, images * family.num_image_tokens)] if sees_back else []
+    parts += [(vision, images * family.num_patches)] if sees_back else []
     kept = sum(tower.recomputed(tokens) if recompute else tower.kept(tokens) for tower, tokens in parts)
     return kept * size + 8.0 * supervised * family.text.vocab_size
 

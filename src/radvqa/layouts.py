@@ -48,8 +48,8 @@ def tokens_by_question(items: Sequence[Item]) -> int:
 
 def tokens_by_image(items: Sequence[Item]) -> int:
     """Tokens of a micro-batch with a row a picture, each picture once."""
-    texts = sum(len(item.encoded.ids) - item.encoded.num_image for item in items)
-    return texts + len(by_image(items)) * items[0].encoded.num_image
+    texts = sum(len(item.encoded.ids) - item.encoded.num_shared for item in items)
+    return texts + len(by_image(items)) * items[0].encoded.num_shared
 
 
 BUILDERS: dict[str, Build] = {"prefix": make_batch, "image-first": make_image_first}

@@ -24,6 +24,7 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from radvqa.batch import Encoded
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma, family_of
 from radvqa.pixels import PixelFormat
@@ -64,6 +65,10 @@ class VQAModel:
     @property
     def dtype(self) -> torch.dtype:
         return self.family.core(self.network).dtype
+
+    def encode(self, prompt: str, answer: str | None) -> Encoded:
+        """A question as token ids, worded as the family was trained; `answer` None: up to where the answer begins."""
+        return self.family.tokens(self.tokenizer, prompt, answer)
 
     def answer(self, image: str | Path | Image.Image, question: str, choices: Sequence[str] = ()) -> Answer:
         """The greedy answer to one question about one picture, with its probability."""
@@ -157,7 +162,7 @@ def load(
             options |= {"quantization_config": _four_bit(device), "device_map": {"": device}}
         network: Any = family.network_class.from_pretrained(path, **options)
         network = (network if quantized else network.to(device)).eval()
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = family.tokenizer(AutoTokenizer.from_pretrained(path))
         processor = AutoImageProcessor.from_pretrained(path)
     except InputError:
         raise
@@ -216,7 +221,7 @@ def base_fingerprint(model: VQAModel) -> str:
 
 def adapt(model: VQAModel, settings: Adapt) -> VQAModel:
     """Make a model trainable as the recipe says: LoRA by tower, its size asserted, or every weight. In place."""
-    model.layout = settings.layout or model.family.layout
+    model.layout = model.family.layout_of(settings.layout)
     if settings.method == "full":
         model.network.requires_grad_(True)
         return model
@@ -316,7 +321,7 @@ def resume_adapter(model: VQAModel, folder: Path, settings: Adapt) -> VQAModel:
                 key="adapt",
                 fix="use the same, or start from the base",
             )
-    layout = settings.layout or model.family.layout
+    layout = model.family.layout_of(settings.layout)
     if model.layout != layout:
         raise InputError(
             f"this adapter was trained under the layout {model.layout}, and the recipe says {layout}",

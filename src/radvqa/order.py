@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radvqa.batch import Encoded, encode
+from radvqa.batch import Encoded
 from radvqa.errors import InputError
 from radvqa.model import VQAModel
 from radvqa.prompt import sample_prompt, sample_target
@@ -40,9 +40,7 @@ def encode_samples(model: VQAModel, samples: Sequence[Sample]) -> list[Item]:
     for sample in samples:
         if sample.image is None:
             raise InputError("a question without a picture", row=sample.id, key="image")
-        encoded = encode(
-            model.tokenizer, model.family.num_image_tokens, sample_prompt(sample, model.style), sample_target(sample)
-        )
+        encoded = model.encode(sample_prompt(sample, model.style), sample_target(sample))
         if encoded.ids.count(model.family.image_token_id) != model.family.num_image_tokens:
             raise InputError("the text holds the image token", row=sample.id, key="question")
         items.append(Item(sample.id, sample.image, encoded))

@@ -21,23 +21,32 @@ from radvqa.sample import Corpus
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What a checkpoint's image processor does: squeeze to a square, scale to 0..1, subtract mean, divide by std."""
+    """What a checkpoint's image processor does: make it a square, scale to 0..1, subtract mean, divide by std."""
 
     size_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resample: int
+    crop: bool = False
+    """CLIP's way to a square: the shorter edge to size, and the middle of the longer one. False: squeezed."""
 
     @classmethod
     def of(cls, image_processor: object, size_px: int) -> PixelFormat:
         """Read from an image processor; `size_px` is the tower's own."""
         mean, std = image_processor.image_mean, image_processor.image_std  # type: ignore[attr-defined]
-        return cls(size_px, tuple(mean), tuple(std), int(image_processor.resample))  # type: ignore[attr-defined]
+        crop = bool(getattr(image_processor, "do_center_crop", False))
+        return cls(size_px, tuple(mean), tuple(std), int(image_processor.resample), crop)  # type: ignore[attr-defined]
 
     def resize(self, picture: Image.Image) -> np.ndarray:
-        """uint8[H, W, 3], the whole picture squeezed to a square as PaliGemma's processor does."""
-        small = picture.convert("RGB").resize((self.size_px, self.size_px), Image.Resampling(self.resample))
-        return np.array(small)
+        """uint8[H, W, 3], the picture as a square."""
+        size, (width, height) = self.size_px, picture.size
+        wide, high = size, size
+        if self.crop:
+            wide = size if width <= height else int(size * width / height)
+            high = size if height <= width else int(size * height / width)
+        small = picture.convert("RGB").resize((wide, high), Image.Resampling(self.resample))
+        left, top = (wide - size) // 2, (high - size) // 2
+        return np.array(small.crop((left, top, left + size, top + size)) if self.crop else small)
 
     def normalise(self, resized: np.ndarray) -> torch.Tensor:
         """float[I, 3, H, W] from uint8[I, H, W, 3]."""

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from transformers import DynamicCache
 
-from radvqa.batch import Encoded, collate, encode
+from radvqa.batch import Encoded, collate
 from radvqa.model import VQAModel, load
 from radvqa.pixels import PixelStore
 from radvqa.predictions import Said, asked_of, options_of, pictures_shown, swap_pictures, write_predictions
@@ -85,7 +85,7 @@ def prefill(
     token, and the ids no answer holds.
     """
     family = model.family
-    rows = [encode(model.tokenizer, family.num_image_tokens, q.prompt, None) for q in questions]
+    rows = [model.encode(q.prompt, None) for q in questions]
     batch = collate(
         rows, [q.picture for q in questions], pixels, model.tokenizer.pad_token_id, side="left", layout=model.layout
     )

@@ -7,9 +7,11 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from radvqa.errors import InputError
+from radvqa.families.gemma3 import Gemma3
+from radvqa.families.llava import Llava
 from radvqa.families.paligemma import PaliGemma
 
-FAMILIES = {"paligemma": PaliGemma}
+FAMILIES: dict[str, type[PaliGemma]] = {family.name: family for family in (PaliGemma, Gemma3, Llava)}
 
 
 def family_of(config: PretrainedConfig, name: str | Path) -> PaliGemma:
@@ -23,4 +25,4 @@ def family_of(config: PretrainedConfig, name: str | Path) -> PaliGemma:
     return FAMILIES[config.model_type](config)
 
 
-__all__ = ["FAMILIES", "AutoConfig", "PaliGemma", "family_of"]
+__all__ = ["FAMILIES", "AutoConfig", "Gemma3", "Llava", "PaliGemma", "family_of"]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import Cache, PaliGemmaForConditionalGeneration, PretrainedConfig, PreTrainedTokenizerBase
 
-from radvqa.batch import Batch
+from radvqa.batch import Batch, Encoded, encode
 from radvqa.errors import InputError
 from radvqa.families.last_layer import last_layer_at
 
@@ -38,10 +38,17 @@ class PaliGemma:
         self.text: Any = config.text_config
         self.vision: Any = config.vision_config
         self.image_px: int = self.vision.image_size
-        side = self.vision.image_size // self.vision.patch_size
+        side = self.image_tokens_a_side()
         self.grid: tuple[int, int] = (side, side)
         """Rows and columns of image tokens."""
         self.num_image_tokens = side * side
+        self.num_patches = (self.vision.image_size // self.vision.patch_size) ** 2
+        """What the tower makes of a picture, before any pooling."""
+        self.num_vision_layers: int = self.vision.num_hidden_layers
+        """Those of the tower that its features come through."""
+        self.head_dim: int = getattr(self.text, "head_dim", None) or (
+            self.text.hidden_size // self.text.num_attention_heads
+        )
         self.image_token_id: int = config.image_token_id
         self.max_tokens: int = min(
             self.text.max_position_embeddings, getattr(self.text, "sliding_window", None) or sys.maxsize
@@ -51,6 +58,30 @@ class PaliGemma:
     def core(self, network: nn.Module) -> PaliGemmaForConditionalGeneration:
         """The PaliGemma inside, with or without a PEFT wrapper around it."""
         return network.get_base_model() if hasattr(network, "get_base_model") else network  # type: ignore[operator,return-value]
+
+    def image_tokens_a_side(self) -> int:
+        """Rows, and columns, of image tokens."""
+        return self.vision.image_size // self.vision.patch_size
+
+    # ------------------------------------------------------------ tokens and layout
+
+    def tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer, with the token that ends an answer as its end of sequence."""
+        return tokenizer
+
+    def tokens(self, tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str | None) -> Encoded:
+        """A question as token ids, as its processor makes them."""
+        return encode(tokenizer, self.num_image_tokens, prompt, answer)
+
+    def layout_of(self, asked: str | None) -> str:
+        """The layout asked for, or the family's own. Raises InputError where prefix is asked of a causal family."""
+        if asked == "prefix" and self.layout != "prefix":
+            raise InputError(
+                f"{self.name} was trained under the mask of {self.layout}, not of prefix",
+                key="adapt.layout",
+                fix="leave it out",
+            )
+        return asked or self.layout
 
     def attention(self, asked: str | None) -> str | dict[str, str]:
         """What transformers is told: sdpa, but eager for a language model whose attention scores are capped (Gemma 2's).
@@ -106,11 +137,13 @@ class PaliGemma:
         additive = torch.zeros(mask.shape, dtype=embeds.dtype, device=embeds.device)
         additive = additive.masked_fill(~mask, torch.finfo(embeds.dtype).min)
         window = getattr(self.text, "sliding_window", None)
-        if window is not None and mask.shape[-1] > window:
+        longest = mask.shape[-1] if cache is not None else int(position_ids.max())  # a packed row holds several
+        if window is not None and longest > window:
             raise InputError(
-                f"a sequence of {mask.shape[-1]} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
+                f"a sequence of {longest} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
             )
-        masks = {"full_attention": additive, "sliding_attention": additive} if window is not None else additive
+        kinds = set(getattr(self.text, "layer_types", None) or ())
+        masks = dict.fromkeys(kinds, additive) if "sliding_attention" in kinds else additive
         return (
             self.core(network)
             .model.language_model(
@@ -163,16 +196,28 @@ class PaliGemma:
         if language:
             parts.append(rf"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(language)})")
         if vision:
+            layers = r"\d+" if self.num_vision_layers == self.vision.num_hidden_layers else self._used_layers()
             parts.append(
-                rf"model\.vision_tower\.(vision_model\.)?encoder\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(vision)})"
+                rf"model\.vision_tower\.(vision_model\.)?encoder\.layers\.{layers}\.(self_attn|mlp)\.({'|'.join(vision)})"
             )
         if projector:
-            parts.append(r"model\.multi_modal_projector\.linear")
+            parts.append(self.projector_target())
         if not parts:
             raise InputError(
                 "nothing to adapt", key="adapt", fix="name modules for language or vision, or projector: true"
             )
         return "|".join(f"({part})" for part in parts)
+
+    def _used_layers(self) -> str:
+        return f"({'|'.join(map(str, range(self.num_vision_layers)))})"
+
+    def projector_target(self) -> str:
+        """The projector's linear layers, as a regular expression."""
+        return r"model\.multi_modal_projector\.linear"
+
+    def projector_shapes(self) -> list[tuple[int, int]]:
+        """Their inputs and outputs."""
+        return [(self.vision.hidden_size, self.text.hidden_size)]
 
     def num_lora_parameters(
         self, rank: int, language: Sequence[str], vision: Sequence[str], projector: bool, magnitudes: bool = False
@@ -182,8 +227,7 @@ class PaliGemma:
         `magnitudes`: DoRA's vector of one number an output besides.
         """
         text, tower = self.text, self.vision
-        heads = text.head_dim * text.num_attention_heads
-        shared = text.head_dim * text.num_key_value_heads
+        heads, shared = self.head_dim * text.num_attention_heads, self.head_dim * text.num_key_value_heads
         d, m, v, w = text.hidden_size, text.intermediate_size, tower.hidden_size, tower.intermediate_size
         sizes = {"q_proj": (d, heads), "k_proj": (d, shared), "v_proj": (d, shared), "o_proj": (heads, d)}
         sizes |= {"gate_proj": (d, m), "up_proj": (d, m), "down_proj": (m, d)}
@@ -194,6 +238,6 @@ class PaliGemma:
 
         return {
             "language": text.num_hidden_layers * added([sizes[name] for name in language]),
-            "vision": tower.num_hidden_layers * added([seen[name] for name in vision]),
-            "projector": added([(v, d)]) if projector else 0,
+            "vision": self.num_vision_layers * added([seen[name] for name in vision]),
+            "projector": added(self.projector_shapes()) if projector else 0,
         }

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from radvqa.batch import IGNORED, Batch, collate, encode
+from radvqa.batch import IGNORED, Batch, collate
 from radvqa.errors import InputError
 from radvqa.prompt import prompt
 from radvqa.saliency.fill import filled, without
@@ -187,11 +187,17 @@ def prepare(
 
     The answer's text is tokenised as training does it; an empty answer is its end token alone.
     """
+    if model.form.crop:
+        raise InputError(
+            f"{model.family.name}'s processor cuts a picture's edges away: a map would lie beside what it shows",
+            key="model",
+            fix="explain another family",
+        )
     if answer is None:
         answer = model.answer(picture, question, choices).text
     words = " ".join(answer.split())
     text = prompt(question, choices, language, model.style)
-    row = encode(model.tokenizer, model.family.num_image_tokens, text, words)
+    row = model.encode(text, words)
     pixels = model.form.normalise(model.form.resize(picture)[None])
     batch = collate([row], [0], pixels, model.tokenizer.pad_token_id, layout=model.layout).to(model.device, model.dtype)
     return Turn(model, batch, picture.convert("RGB"), question, words)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from radvqa.batch import IGNORED, Batch, collate, encode
+from radvqa.batch import IGNORED, Batch, collate
 from radvqa.model import VQAModel
 from radvqa.saliency.capture import Attention, capture
 from radvqa.saliency.turn import banned
@@ -51,9 +51,9 @@ class Reading:
 
 def laid_out(model: VQAModel, pixels: torch.Tensor, given: Sequence[Given]) -> Batch:
     """The batch of prompts with their answers, as training lays it out."""
-    num, tokenizer = model.family.num_image_tokens, model.tokenizer
-    rows = [encode(tokenizer, num, one.prompt, " ".join(one.answer.split())) for one in given]
-    batch = collate(rows, [one.picture for one in given], pixels, tokenizer.pad_token_id, layout=model.layout)
+    rows = [model.encode(one.prompt, " ".join(one.answer.split())) for one in given]
+    pad = model.tokenizer.pad_token_id
+    batch = collate(rows, [one.picture for one in given], pixels, pad, layout=model.layout)
     return batch.to(model.device, model.dtype)
 
 
