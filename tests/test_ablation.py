@@ -203,6 +203,7 @@ arms: {{full: [], rank-4: [adapt.rank=4]}}
     assert {path.name for path in (out / "table").iterdir()} >= {"table.md", "table.tex", "table.html", "table.csv"}
     table = json.loads((out / "table" / "table.json").read_text())
     assert table["rows"] == ["base model", "full", "rank-4"] and table["reference"] == "full"
+    assert any(re.fullmatch(r"always [A-D] is right in \d+\.\d % of \d+ choice questions", n) for n in table["notes"])
     said = CliRunner().invoke(app, ["compare", f"{out}/full", f"{out}/rank-4", "--out", str(tmp_path / "compare")])
     assert said.exit_code == 0 and "12 questions answered by both" in said.output
     page = (tmp_path / "compare" / "compare.html").read_text()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from radvqa.report.card import varied
+from radvqa.report.evidence import constant_letter, power
 from radvqa.report.gallery import over
 from radvqa.report.headline import headline, learned
 from radvqa.report.lookup import Scores, turn
@@ -32,6 +33,26 @@ def test_the_sentence_tells_the_way_and_what_not_seeing_reaches():
         "Closed accuracy rose from 0.52 [0.49, 0.55] (base model) to 0.71 [0.68, 0.74] (stage 1) and "
         "0.87 [0.84, 0.90] (stage 2), and falls without the picture: to 0.51 [0.47, 0.55] under a blank image and "
         "0.54 [0.50, 0.58] under shuffled images; the majority answer reaches 0.50 [0.46, 0.54]."
+    )
+
+
+def test_power_and_the_best_constant_letter_are_said():
+    found = scores()
+    test = paired_row(("stage2", "none"), ("base", "none"), 0.35, 0.31, 0.39, 0.001) | {
+        "n": 400,
+        "detectable": 0.052,
+        "num_needed": 12,
+    }
+    found["paired"] = [test]
+    read = Scores(found, ["stage1", "stage2"])
+    assert power(read) == (
+        "400 questions like these show a difference of 0.05 between two models in four of five studies; "
+        "12 would show the 0.35 found here."
+    )
+    assert constant_letter(read) is None
+    found["constant_letter"] = {"letter": "B", "value": 0.3373, "low": 0.26, "high": 0.42, "n": 166}
+    assert constant_letter(Scores(found)) == (
+        "Always choosing B, the best constant letter, is right in 0.34 [0.26, 0.42], n 166."
     )
 
 

@@ -50,9 +50,14 @@ class Row:
         return found.join(_verdicts(pl.read_parquet(file), self.stage), on=["id", "control"], how="left")
 
     @cached_property
+    def tables(self) -> dict[str, Any]:
+        """The content of scores.json."""
+        return json.loads((self.scored / "scores.json").read_text())
+
+    @property
     def settings(self) -> dict[str, Any]:
         """How the scores were made: cluster, num_draws, seed."""
-        return json.loads((self.scored / "scores.json").read_text()).get("settings", {})
+        return self.tables.get("settings", {})
 
     @cached_property
     def questions(self) -> pl.DataFrame:

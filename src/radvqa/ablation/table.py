@@ -132,7 +132,8 @@ def make_table(
     cells = []
     for (block, part), row, column in itertools.product(blocks, rows, columns):
         cells.append(_cell(block, part, row, column, rows[names.index(chosen)], draws, seed))
-    notes = (*_notes(rows, questions), *same)
+    letters = _constant_letter(rows) if any(METRICS[m].kinds == ("choice",) for m, _ in columns if m in METRICS) else ()
+    notes = (*_notes(rows, questions), *letters, *same)
     return Table(tuple(names), tuple(columns), tuple(b for b, _ in blocks), by, chosen, tuple(_adjusted(cells)), notes)
 
 
@@ -254,6 +255,14 @@ def _notes(rows: Sequence[Row], questions: pl.DataFrame) -> tuple[str, ...]:
         if asked != len(questions):
             found.append(f"{row.name} answered {asked:,} of them")
     return tuple(found)
+
+
+def _constant_letter(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What always giving one letter scores: it stands beside every score of choice questions."""
+    found = next((letter for row in rows if (letter := row.tables.get("constant_letter"))), None)
+    if found is None:
+        return ()
+    return (f"always {found['letter']} is right in {100 * found['value']:.1f} % of {found['n']:,} choice questions",)
 
 
 # ---------------------------------------------------------------- on disk

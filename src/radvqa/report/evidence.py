@@ -220,6 +220,15 @@ def _slice_line(scores: Scores, metric: str, dimension: str, value: str) -> Line
     return _line(value, [scores.find(metric, arm, control, where) for _, arm, control in _columns(scores)])
 
 
+def constant_letter(scores: Scores) -> str | None:
+    """What stands beside every score of choice questions; None where there are none."""
+    found = scores.constant_letter
+    if not found or not is_number(found.get("value")):
+        return None
+    value = interval(found["value"], found.get("low"), found.get("high"))
+    return f"Always choosing {found['letter']}, the best constant letter, is right in {value}, n {count(found['n'])}."
+
+
 # ---------------------------------------------------------------- paired tests
 
 
@@ -250,6 +259,21 @@ def comparisons(scores: Scores) -> tuple[list[Comparison], list[Comparison]]:
     pairs += [(a, (MAJORITY, "none")) for a in arms[-1:]]
     said = [test for a, b in pairs if scores.headline and (test := scores.test(scores.headline, a, b))]
     return [_comparison(test) for test in said], every
+
+
+def power(scores: Scores) -> str | None:
+    """Which difference of the headline's metric the questions would show; None where there are not two arms."""
+    if len(scores.arms) < 2 or not scores.headline:
+        return None
+    last, first = ((arm, "none") for arm in (scores.arms[-1], scores.arms[0]))
+    test = scores.test(scores.headline, last, first)
+    if test is None or not is_number(test.get("detectable")):
+        return None
+    shown = f"{count(test['n'], 'question')} like these show a difference of {number(test['detectable'])} between two models"
+    said = f"{shown} in four of five studies"
+    if is_number(test.get("num_needed")):
+        said += f"; {count(test['num_needed'])} would show the {number(abs(test['difference']))} found here"
+    return f"{said}."
 
 
 def _comparison(test: Entry) -> Comparison:

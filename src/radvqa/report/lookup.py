@@ -31,6 +31,8 @@ class Scores:
         found, self.stages = found or {}, list(stages)
         self.entries: Sequence[Entry] = found.get("metrics") or []
         self.paired: Sequence[Entry] = found.get("paired") or []
+        self.constant_letter: Entry | None = found.get("constant_letter")
+        """What always answering the letter that is most often right scores."""
         self._warnings: Sequence[str] = found.get("warnings") or []
         self.majority = [
             {"metric": self.headline, "arm": MAJORITY, "control": "none"} | m for m in found.get("majority") or []

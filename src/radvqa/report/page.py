@@ -23,7 +23,16 @@ from radvqa.report.again import consistency_section
 from radvqa.report.card import data_card, leakage_sentence
 from radvqa.report.charts import tone
 from radvqa.report.curves import stage_curves
-from radvqa.report.evidence import comparisons, forest_of, overview, score_table, slice_tables, strips_of
+from radvqa.report.evidence import (
+    comparisons,
+    constant_letter,
+    forest_of,
+    overview,
+    power,
+    score_table,
+    slice_tables,
+    strips_of,
+)
 from radvqa.report.gallery import gallery, ranked
 from radvqa.report.headline import headline, learned, model_name, stages_of
 from radvqa.report.judged import judge_section
@@ -100,6 +109,8 @@ def _parts(run: Run, title: str | None) -> dict[str, Any]:
         "table": score_table(scores),
         "said": said,
         "tests": tests,
+        "power": power(scores),
+        "letter": constant_letter(scores),
         "slices": slice_tables(scores),
         "gallery": gallery(run),
         "methods": ranked(run),
