@@ -178,6 +178,8 @@ def test_a_repeat_names_the_earlier_pair(tmp_path):
     with CorpusWriter(tmp_path / "a", {}) as writer:
         for i in range(2):
             writer.add(Sample(id=f"q{i}", kind="closed", split="train", source="toy", **row), picture(0))
+        options = {"kind": "choice", "choices": ("yes", "no", "cannot be told from this view alone")}
+        writer.add(Sample(id="q2", split="train", source="toy", **row, **options), picture(0))  # another question
     assert filter_corpus(Corpus(tmp_path / "a"), tmp_path / "b") == {REPEAT: 1}
     assert pl.read_parquet(tmp_path / "b" / "dropped.parquet")["detail"].to_list() == ["of q0"]
 

@@ -167,7 +167,8 @@ def _reasons(
             found = support.reasons(block, found)
         for row, reason in zip(block, found):
             if reason is None:
-                repeats.add(row["image"], row["question"], row["answers"][0])
+                asked = " ".join([row["question"], *(row["choices"] or ())])  # with options it is another question
+                repeats.add(row["image"], asked, row["answers"][0])
                 ids.append(row["id"])
                 stay.append(len(reasons))
             reasons.append(reason)
@@ -186,6 +187,7 @@ def _judged(corpus: Corpus, limits: Limits, workers: int) -> Iterator[tuple[list
             "image",
             "question",
             "answers",
+            "choices",
             "kind",
             "topic",
             "origin",
