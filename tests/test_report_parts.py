@@ -118,6 +118,12 @@ def test_what_a_stage_learned_is_said_in_a_line():
     assert learned(stage | {"epochs": 0.5}) == "a: organ, plane, closed; b; 0.5 epochs"
     stage["data"][1]["share"] = 0.2
     assert learned(stage | {"steps": 1, "epochs": None}) == "a: organ, plane, closed; b (20 % of the mixture); 1 step"
+    annealed = {
+        "data": [{"corpus": "b", "share": 0.2}],
+        "anneal": {"corpus": "b", "start": 0.6, "share": 0.8},
+        "steps": 9,
+    }
+    assert learned(annealed) == "b (20 % of the mixture, rising to 80 % over the last 40 %); 9 steps"
 
 
 def test_scores_are_found_by_what_they_are_about():

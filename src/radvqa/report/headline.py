@@ -79,11 +79,15 @@ def stages_of(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def learned(stage: Mapping[str, Any]) -> str:
     """What a stage learned from and for how long: `phantom: modality, plane; 4 epochs`."""
-    parts = []
+    parts, anneal = [], stage.get("anneal") or {}
     for source in stage.get("data") or []:
         where = source.get("where") or {}
         values = [str(v) for value in where.values() for v in (value if isinstance(value, (list, tuple)) else [value])]
-        share = f" ({percent(source['share'])} of the mixture)" if is_number(source.get("share")) else ""
+        share = f"{percent(source['share'])} of the mixture" if is_number(source.get("share")) else ""
+        if source.get("corpus") == anneal.get("corpus") and is_number(anneal.get("share")):
+            rising = f"rising to {percent(anneal['share'])} over the last {percent(1 - anneal.get('start', 0))}"
+            share = f"{share}, {rising}" if share else rising
+        share = f" ({share})" if share else ""
         parts.append(str(source.get("corpus", "")) + (f": {', '.join(values)}" if values else "") + share)
     length = [(stage[unit], unit) for unit in ("epochs", "steps") if is_number(stage.get(unit))]
     return "; ".join([*parts, *(f"{value:g} {unit if value != 1 else unit[:-1]}" for value, unit in length)])
