@@ -1,6 +1,6 @@
-"""How often the intervals of the scaling law hold the truth: simulated laws, realistic noise, five hundred of each.
+"""How often the intervals of the scaling law hold the truth: simulated laws, realistic noise, hundreds of each.
 
-    python benchmarks/scaling.py --out benchmarks/scaling-2cpu.json
+    python benchmarks/scaling.py --out benchmarks/scaling-2cpu.json     # goes on where it was cut, a hundred at a time
 
 Each design is one a study could have; the noise of a run is normal in the logarithm of its loss, and in `outliers` one
 run in sixteen is off by much more (a run that diverged a little, a bad seed). `reach` is the data a loss needs that lies
@@ -12,6 +12,7 @@ miss together). So the counts of every hundred stand beside the mean.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -25,8 +26,7 @@ import numpy as np
 from radvqa.errors import InputError
 from radvqa.scaling import FORMS, Points, estimate, reach
 
-NUM_LAWS = 500
-HUNDRED = 100
+HUNDREDS = 4
 DESIGNS: dict[str, tuple[str, list[float], dict[str, list[float]], float, int]] = {
     # form, true parameters, levels of the factors, standard deviation of the log loss, runs a cell
     "data, 7 sizes x 2 seeds": (
@@ -58,28 +58,19 @@ def simulate(design: str, outliers: bool, rng: np.random.Generator) -> tuple[Poi
     return Points("all", loss, factors), values
 
 
-def coverage(design: str, outliers: bool, num_laws: int, num_draws: int, seed: int = 0) -> dict[str, Any]:
-    """Of a hundred simulated studies, in how many each parameter lies in its 90 % interval: mean, and each hundred."""
+def coverage(design: str, outliers: bool, hundred: int, num_draws: int, seed: int = 0) -> dict[str, int]:
+    """Of one hundred of simulated studies, in how many each parameter lies in its 90 % interval."""
     form = FORMS[DESIGNS[design][0]]
-    names = [*form.parameters, *(["reach"] if "D" in form.factors else [])]
-    held = np.zeros((num_laws, len(names)), dtype=bool)
-    widths: dict[str, list[float]] = {name: [] for name in form.parameters}
-    for number in range(num_laws):
+    held = dict.fromkeys([*form.parameters, *(["reach"] if "D" in form.factors else [])], 0)
+    for number in range(100 * hundred, 100 * (hundred + 1)):
         points, true = simulate(design, outliers, np.random.default_rng([seed, number]))
         fit = estimate(points, form, num_draws=num_draws, seed=number)
-        for place, (name, value, is_coefficient) in enumerate(zip(form.parameters, true, form.is_coefficient)):
+        for name, value, is_coefficient in zip(form.parameters, true, form.is_coefficient):
             low, high = fit.interval(name)
-            held[number, place] = low <= (np.exp(value) if is_coefficient else value) <= high
-            widths[name].append(high - low)
-        if "reach" in names:
-            held[number, -1] = _reached(fit, points, true)
-    hundreds = np.add.reduceat(held, np.arange(0, num_laws, HUNDRED)).tolist()
-    return {
-        "laws": num_laws,
-        "held_of_100": {name: round(100 * float(share), 1) for name, share in zip(names, held.mean(axis=0))},
-        "each_hundred": {name: [row[place] for row in hundreds] for place, name in enumerate(names)},
-        "median_width": {name: float(f"{np.median(width):.3g}") for name, width in widths.items()},
-    }
+            held[name] += bool(low <= (np.exp(value) if is_coefficient else value) <= high)
+        if "reach" in held:
+            held["reach"] += bool(_reached(fit, points, true))
+    return held
 
 
 def _reached(fit: Any, points: Points, true: np.ndarray) -> bool:
@@ -101,23 +92,25 @@ def _reached(fit: Any, points: Points, true: np.ndarray) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--laws", type=int, default=NUM_LAWS)
+    parser.add_argument("--hundreds", type=int, default=HUNDREDS)
     parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--only", default="", help="Designs whose name begins so.")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {
-        "when": datetime.now(UTC).date().isoformat(),
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
-        "interval": "90 %",
-        "num_draws": arguments.draws,
-    }
-    for design in DESIGNS:
-        for outliers in (False, True):
+    found: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    found |= {"hardware": f"{platform.machine()}, {os.cpu_count()} CPUs", "num_draws": arguments.draws}
+    for design, outliers in itertools.product(DESIGNS, (False, True)):
+        name = f"{design}{', outliers' if outliers else ''}"
+        row = found.setdefault(name, {"each_hundred": {}, "cpu_s": 0.0})
+        for hundred in range(row.get("laws", 0) // 100, arguments.hundreds if name.startswith(arguments.only) else 0):
             start = time.process_time()
-            row = coverage(design, outliers, arguments.laws, arguments.draws)
-            row["cpu_s"] = round(time.process_time() - start, 1)
-            found[f"{design}{', outliers' if outliers else ''}"] = row
-            print(design, "outliers" if outliers else "", row["held_of_100"], row["cpu_s"], flush=True)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+            for parameter, number in coverage(design, outliers, hundred, arguments.draws).items():
+                row["each_hundred"].setdefault(parameter, []).append(number)
+            row["laws"] = 100 * (hundred + 1)
+            row["of_100"] = {key: round(float(np.mean(some)), 1) for key, some in row["each_hundred"].items()}
+            row["cpu_s"] = round(row["cpu_s"] + time.process_time() - start, 1)
+            found["when"] = datetime.now(UTC).date().isoformat()
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+            print(name, row["laws"], row["of_100"], row["cpu_s"], flush=True)
 
 
 if __name__ == "__main__":

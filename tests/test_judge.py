@@ -16,7 +16,7 @@ from radvqa.calls import Calls
 from radvqa.errors import InputError
 from radvqa.score.calibration import corrected
 from radvqa.score.judge import Item, judge_answers, messages, neutral, parse_verdict, template_hash
-from radvqa.score.judged import judge_predictions
+from radvqa.score.judged import agreement_lines, judge_predictions
 from radvqa.score.ratings import read_ratings
 from scripted_server import Body, Status, completion, serving
 
@@ -205,6 +205,8 @@ def test_several_judges_agree_or_are_disputed(tmp_path):
         assert table["kind judge",]["k"] == 40 and table["consensus",]["k"] == table["consensus",]["n"] == 20
         assert table["consensus",]["num_unscored"] == 20
         assert found["agreement"]["cohen"][0]["agreed"] == 0.5
+        lines = agreement_lines(found)  # one of the two never says wrong: no agreement beyond chance
+        assert lines[0] == "Cohen's kappa of fair judge and kind judge 0.00 (n 40)." and "Krippendorff" in lines[1]
         three = judged(tmp_path, server, ["fair judge", "kind judge", "strict judge"])
         consensus = next(row for row in three["table"] if row["judge"] == "consensus" and row["slice"] == {})
         assert (consensus["k"], consensus["n"]) == (20, 40)

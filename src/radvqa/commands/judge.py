@@ -70,11 +70,15 @@ def _named(text: str, base_url: str | None) -> tuple[str, str]:
 
 
 def _print(found: dict[str, Any], out: Path) -> None:
+    from radvqa.score.judged import agreement_lines
+
     for name, line in found["calls"].items():
         typer.echo(f"{name}: {line}")
     for row in found["table"]:
         if row["slice"] == {}:
             typer.echo(f"{row['arm']} / {row['control']}, judged by {row['judge']}: {_said(row)}")
+    for line in agreement_lines(found):
+        typer.echo(line)
     for row in found["calibration"]:
         if row["corrected"] is not None:
             bounds = _percent(row["corrected"], row["corrected_low"], row["corrected_high"])

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from radvqa.report.charts import Mark, Row, forest
 from radvqa.report.words import arm_in_text, arm_name, bounds, count, interval, is_number, joined, number, percent
+from radvqa.score.judged import agreement_lines
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def judge_section(found: Mapping[str, Any] | None) -> JudgeSection | None:
         f"(template {found['template']['version']}). Correct counts; a reply without a verdict is unscored, not wrong.",
         forest=Markup(_forest(found)),
         lines=tuple(_line(row) for row in found["table"] if row["slice"] == {} or "kind" in row["slice"]),
-        sentences=tuple([*_agreement(found), *_people(found)]),
+        sentences=(*agreement_lines(found), *_people(found)),
         warnings=tuple(found["warnings"]),
     )
 
@@ -83,18 +84,6 @@ def _line(row: Mapping[str, Any]) -> JudgeLine:
         lenient=percent(row["lenient"]),
         num_unscored=count(row["num_unscored"]),
     )
-
-
-def _agreement(found: Mapping[str, Any]) -> list[str]:
-    agreed = found["agreement"]
-    if agreed is None:
-        return []
-    pairs = [f"{' and '.join(pair['reviewers'])} {number(pair['kappa'])} (n {pair['n']})" for pair in agreed["cohen"]]
-    said = [f"Cohen's kappa of {', '.join(pairs)}."] if pairs else []
-    several = agreed.get("fleiss", {}).get("kappa"), agreed.get("krippendorff")
-    if any(map(is_number, several)):
-        said.append(f"All judges: Fleiss' kappa {number(several[0])}, Krippendorff's alpha {number(several[1])}.")
-    return said
 
 
 def _people(found: Mapping[str, Any]) -> list[str]:

@@ -90,6 +90,23 @@ def sentence(found: Mapping[str, Any]) -> str:
     return f"correct by {last}: {counts}{warnings}"
 
 
+def agreement_lines(found: Mapping[str, Any]) -> list[str]:
+    """How far several judges agree, in sentences; none for one judge."""
+    agreed = found["agreement"]
+    if agreed is None:
+        return []
+    pairs = [f"{' and '.join(pair['reviewers'])} {_two(pair['kappa'])} (n {pair['n']})" for pair in agreed["cohen"]]
+    said = [f"Cohen's kappa of {', '.join(pairs)}."] if pairs else []
+    fleiss, alpha = agreed.get("fleiss", {}).get("kappa"), agreed.get("krippendorff")
+    if fleiss is not None or alpha is not None:
+        said.append(f"All judges: Fleiss' kappa {_two(fleiss)}, Krippendorff's alpha {_two(alpha)}.")
+    return said
+
+
+def _two(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
 def _judged(
     frame: pl.DataFrame,
     calls: Calls,
