@@ -16,12 +16,12 @@ is sent (its id comes from whoever made it), and a question is handed to as many
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
-from random import randrange
 from typing import Any
 
 import sqlalchemy as sa
@@ -142,6 +142,8 @@ class ReviewStore:
     def __init__(self, where: str | Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """where: a file for SQLite, or a database URL as SQLAlchemy has it. Raises InputError where there is none."""
         self.where, self._now = str(where), now
+        self._turn: AbstractContextManager[Any] = nullcontext()
+        """SQLite has one writer at a time: threads that wait for each other here do not poll its lock."""
         url = self.where if "://" in self.where else f"sqlite:///{Path(self.where).resolve()}"
         shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in self.where else self.where
         try:
@@ -150,6 +152,7 @@ class ReviewStore:
             )  # every write is one statement
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _set_up_sqlite)
+                self._turn = threading.Lock()
             _META.create_all(self._engine)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             fix = "give a file, or a URL such as postgresql+psycopg://user@host/name"
@@ -170,10 +173,11 @@ class ReviewStore:
         self._claim(verdict.corpus, verdict.reviewer, verdict.sample)
         with self._engine.connect() as connection:
             written = self._insert(_VERDICTS, [asdict(stamped)]).returning(_VERDICTS.c.id)
-            new = connection.execute(written).first() is not None
             held = [_SLOTS.c.corpus == verdict.corpus, _SLOTS.c.sample == verdict.sample]
             held += [_SLOTS.c.holder == verdict.reviewer, _SLOTS.c.until != DONE]
-            connection.execute(sa.update(_SLOTS).where(*held).values(until=DONE))
+            with self._turn:
+                new = connection.execute(written).first() is not None
+                connection.execute(sa.update(_SLOTS).where(*held).values(until=DONE))
             if new:
                 return True
             row = connection.execute(sa.select(_VERDICTS).where(_VERDICTS.c.id == verdict.id)).mappings().one()
@@ -257,47 +261,44 @@ class ReviewStore:
             )
 
     def _claim(self, corpus: str, reviewer: str, sample: str | None = None) -> str | None:
-        """Take an open place in the queue by compare and swap: what was seen must still be so when it is written."""
-        slots = _SLOTS.c
-        for attempt in count():
-            now = self._now()
-            with self._engine.connect() as connection:
-                found = self._open(connection, corpus, reviewer, now.isoformat(), sample, skip=attempt)
-                if found is None:
-                    return None
-                if found["holder"] == reviewer and found["until"] > (now + timedelta(seconds=LEASE_S / 2)).isoformat():
-                    return str(found["sample"])  # theirs for a while yet: nothing to write
-                same = [slots[name] == found[name] for name in ("corpus", "sample", "slot")]
-                same += [slots[name].is_not_distinct_from(found[name]) for name in ("holder", "until")]
-                until = (now + timedelta(seconds=LEASE_S)).isoformat()
-                taken = sa.update(_SLOTS).where(*same).values(holder=reviewer, until=until).returning(slots.sample)
-                if connection.execute(taken).first() is not None:
-                    return str(found["sample"])
+        """Take a place in the queue: one statement finds and takes it, and passes over what others take just now."""
+        now, until = self._now(), [(self._now() + timedelta(seconds=s)).isoformat() for s in (LEASE_S / 2, LEASE_S)]
+        own, *others = self._looks(corpus, reviewer, now.isoformat(), sample)
+        with self._engine.connect() as connection:
+            held = connection.execute(own).mappings().first()
+            if held is not None and held["until"] > until[0]:
+                return str(held["sample"])  # theirs for a while yet: nothing to write
+            for look in others if held is None else [own, *others]:
+                open_ = look.with_for_update(skip_locked=True).cte("open")
+                same = [_SLOTS.c[name] == open_.c[name] for name in ("corpus", "sample", "slot")]
+                take = sa.update(_SLOTS).where(*same).values(holder=reviewer, until=until[1]).returning(_SLOTS.c.sample)
+                with self._turn:
+                    taken = connection.execute(take).scalar()
+                if taken is not None:
+                    return str(taken)
         return None
 
-    def _open(
-        self, connection: sa.Connection, corpus: str, reviewer: str, now: str, sample: str | None, skip: int
-    ) -> Mapping[str, Any] | None:
-        """A place this reviewer may take: their own first, then a free one, then one whose lease ran out, of questions
-        they have not judged. Each look follows an index. Reviewers who lost a race spread out over the next places."""
-        slots, said, other = _SLOTS.c, _VERDICTS.alias(), _SLOTS.alias()
+    def _looks(self, corpus: str, reviewer: str, now: str, sample: str | None) -> list[sa.Select[Any]]:
+        """Where a reviewer may find a place, of questions they have not judged: what they hold already, what is free, what
+        another holds whose lease ran out. Each look follows an index."""
+        place, said, other = _SLOTS.alias("place"), _VERDICTS.alias("said"), _SLOTS.alias("other")
+        slots = place.c
         judged = sa.exists().where(said.c.corpus == slots.corpus, said.c.sample == slots.sample)
         mine = sa.exists().where(
             other.c.corpus == slots.corpus, other.c.sample == slots.sample, other.c.holder == reviewer,
             other.c.slot != slots.slot,
         )  # fmt: skip
-        asked = sa.select(_SLOTS).where(slots.corpus == corpus, ~judged.where(said.c.reviewer == reviewer))
+        asked = sa.select(place).where(slots.corpus == corpus, ~judged.where(said.c.reviewer == reviewer))
         asked = asked if sample is None else asked.where(slots.sample == sample)
-        free = asked.where(slots.holder.is_(None), ~mine).order_by(slots.place, slots.slot)
-        over = asked.where(slots.until < now, ~mine, ~judged.where(said.c.reviewer == slots.holder))
-        looks = [
-            asked.where(slots.holder == reviewer, slots.until < DONE).order_by(slots.place, slots.slot),
-            *([free.offset(randrange(8 * skip))] if skip and sample is None else []),
-            free,
-            over.order_by(slots.place, slots.slot),
+        in_order = (slots.place, slots.slot)
+        return [
+            asked.where(slots.holder == reviewer, slots.until < DONE).order_by(*in_order).limit(1),
+            # holder first: there is none, and PostgreSQL then follows the index instead of sorting the queue
+            asked.where(slots.holder.is_(None), ~mine).order_by(slots.holder, *in_order).limit(1),
+            asked.where(slots.until < now, ~mine, ~judged.where(said.c.reviewer == slots.holder))
+            .order_by(*in_order)
+            .limit(1),
         ]
-        found = (connection.execute(look.limit(1)).mappings().first() for look in looks)
-        return next((dict(row) for row in found if row is not None), None)
 
     def _number(self, corpus: str) -> sa.Select[Any]:
         return sa.select(sa.func.count(sa.distinct(_SLOTS.c.sample))).where(_SLOTS.c.corpus == corpus)

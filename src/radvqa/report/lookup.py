@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from radvqa.report.words import is_number
@@ -41,32 +42,32 @@ class Scores:
             _key(e["metric"], e["arm"], e["control"], e.get("slice")): e for e in [*self.entries, *self.majority]
         }
 
-    @property
+    @cached_property
     def arms(self) -> list[str]:
         """base, the stages in the order of the recipe, then any others by name; without the majority."""
         found = {e["arm"] for e in self.entries} - {MAJORITY}
         return sorted(found, key=lambda arm: (_place(arm, ["base", *self.stages]), arm_order(arm)))
 
-    @property
+    @cached_property
     def warnings(self) -> list[str]:
         """What the score room warns of: first what does not concern an earlier arm than the last, which the run is about."""
         earlier = tuple(f"{arm}{sign}" for arm in self.arms[:-1] for sign in (":", " "))
         return sorted(self._warnings, key=lambda text: text.startswith(earlier))
 
-    @property
+    @cached_property
     def controls(self) -> list[str]:
         """none, blank, shuffled, then any others by name."""
         found = {e["control"] for e in self.entries if e["arm"] != MAJORITY}
         return sorted(found, key=lambda control: (_place(control, CONTROLS), control))
 
-    @property
+    @cached_property
     def metrics(self) -> list[str]:
         """The headline's metric, those of ORDER, then the others as the file has them."""
         names = list(dict.fromkeys(e["metric"] for e in self.entries))
         order = [self.headline, *ORDER]
         return sorted(names, key=lambda name: _place(name, order))
 
-    @property
+    @cached_property
     def headline(self) -> str | None:
         """The metric the page opens with: closed accuracy where it was scored."""
         names = list(dict.fromkeys(e["metric"] for e in self.entries if is_number(e.get("value"))))

@@ -270,12 +270,22 @@ function multiples() {
       return button;
     }));
   }
-  [...sheet.children].forEach((button, i) => {
-    const layer = Math.floor(i / number_), head = i % number_;
-    if (shown !== sheetOf) paint(button.firstChild, grid(method, active.tokens, layer, head), method.shape.slice(1), method.signed, { smooth: false, flat: true });
-    button.setAttribute("aria-pressed", shared.layer === layer && shared.head === head);
-  });
-  sheetOf = shown;
+  [...sheet.children].forEach((button, i) =>
+    button.setAttribute("aria-pressed", shared.layer === Math.floor(i / number_) && shared.head === i % number_));
+  if (shown === sheetOf) return;
+  sheetOf = "";  // until the last layer is painted
+  tiles(method, active.tokens, 0, shown);
+}
+
+// A layer at a time, so that the next change does not wait for the whole sheet.
+function tiles(method, tokens, layer, shown) {
+  const [layers, heads] = method.heads.shape;
+  for (let head = 0; head < heads; head++) {
+    const canvas = $("tiles").children[layer * heads + head].firstChild;
+    paint(canvas, grid(method, tokens, layer, head), method.shape.slice(1), method.signed, { smooth: false, flat: true });
+  }
+  if (layer + 1 < layers) later = setTimeout(tiles, 0, method, tokens, layer + 1, shown);
+  else sheetOf = shown;
 }
 
 function setHeads([layer, head]) {
