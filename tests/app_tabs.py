@@ -28,7 +28,7 @@ def site(tmp_path_factory, browser):
     index["items"] = [item | {"answer": "yes", "arm": "base"} for item in index["items"]]
     (other / "saliency" / "index.json").write_text(json.dumps(index))
     app = app_over(run, folder / "app.sqlite", runs=(run, other), model="radvqa-tiny", methods=("raw",))
-    queue(app, wanted=20)
+    queue(app, wanted=20)  # the question q0 is markup with a script in it, and is shown like any other
     with served(app) as address:
         yield app, address
 
@@ -42,6 +42,7 @@ def tab(request, browser, site):
         connection.exec_driver_sql("UPDATE slots SET holder = NULL, until = NULL")
     context = browser.new_context(viewport=SIZES[request.param], base_url=site[1])
     tab, wrong = context.new_page(), []
+    tab.on("dialog", lambda dialog: wrong.append(f"a question's script ran: {dialog.message}"))
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("console", lambda said: said.type == "error" and "status of" not in said.text and wrong.append(said.text))
     tab.on("request", lambda sent: sent.url.startswith((site[1], "blob:", "data:")) or wrong.append(sent.url))

@@ -4,10 +4,13 @@ import io
 import logging
 import struct
 import zlib
+from pathlib import Path
 
+import pydicom
 import pytest
 from fastapi.routing import APIRoute
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from app_site import HTML, PASSWORD, Browser, app_over, make_site, queue, verdict
 from radvqa.app.accounts import LOCKED_S, MAX_FAILURES, Accounts
@@ -363,6 +366,29 @@ def test_uploads_that_are_no_pictures_are_refused_before_they_cost_anything(app)
         response = browser.post("/ask", data={"csrf": browser.csrf, "question": "?"}, files=files)
         assert response.status_code in (400, 422), (kind, response.text)
     assert app.state.asker._model is None, "no model was loaded for it"
+
+
+def test_a_deflated_dicom_file_that_unpacks_without_end_is_refused(app, monkeypatch):
+    scan = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
+    scan.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    scan.Rows = scan.Columns = 1024
+    scan.PixelData = bytes(2 << 20)
+    scan.save_as(buffer := io.BytesIO())
+    assert len(buffer.getvalue()) < 20_000 and read_upload(buffer.getvalue()).size == (1024, 1024)
+    monkeypatch.setattr("radvqa.dicom.MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *args, **more: pytest.fail("it was unpacked"))
+    browser = Browser(app)
+    files = {"picture": ("x.dcm", buffer.getvalue(), "application/dicom")}
+    response = browser.post("/ask", data={"csrf": browser.csrf, "question": "?"}, files=files)
+    assert response.status_code == 400 and "unpacks to more than 1 MiB" in response.text
+
+
+def test_json_nested_without_end_is_refused(app):
+    browser = Browser(app)
+    headers = {"x-csrf-token": browser.csrf, "content-type": "application/json"}
+    for body in (b"[" * 300_000, b'{"a":' * 100_000, b"\xff\xfe", b"null", b"1e999", b'{"id": NaN}'):
+        response = browser.post("/api/review/phantom/verdicts", content=body, headers=headers)
+        assert response.status_code in (400, 422), body[:9]
 
 
 def test_an_upload_needs_its_token_and_a_question(app):

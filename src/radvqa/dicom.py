@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +23,9 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, pixel_array
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
 from radvqa.dicom_tags import allowed_tags, grouped, number
 from radvqa.errors import InputError
@@ -42,6 +44,8 @@ MARKS = ("SOPClassUID", "Rows")
 """A file without DICOM's preamble is taken for one if it has any of these."""
 MONTAGE_FRAMES, MONTAGE_PX = 16, 2048
 """A montage shows at most this many frames, evenly chosen, and is at most this wide and high."""
+MAX_INFLATED = 1 << 29
+"""A deflated file that unpacks to more bytes is refused before it is held in memory (decompression bombs)."""
 
 
 def read_dicom(
@@ -71,6 +75,7 @@ def open_dicom(path: Path, *, tags: list[str] | None = None) -> pydicom.Dataset:
     """The data set of a file, with or without preamble. `tags`: read only these, and no pixels."""
     options: dict[str, Any] = {"stop_before_pixels": True, "specific_tags": [*tags, *MARKS]} if tags else {}
     try:
+        _check_inflated(path)
         try:
             return pydicom.dcmread(path, **options)
         except InvalidDicomError:
@@ -80,6 +85,26 @@ def open_dicom(path: Path, *, tags: list[str] | None = None) -> pydicom.Dataset:
     if not any(mark in bare for mark in MARKS):
         raise InputError("not a DICOM file")
     return bare
+
+
+def _check_inflated(path: Path) -> None:
+    """InputError for a deflated file that unpacks to more than MAX_INFLATED: pydicom would unpack all of it."""
+    try:
+        meta = read_file_meta_info(path)
+    except (InvalidDicomError, EOFError, ValueError):
+        return  # no preamble: never deflated
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    begin = 128 + 4 + 12 + int(meta.get("FileMetaInformationGroupLength", 0))  # preamble, DICM, the length's element
+    packed, size, stream = path.read_bytes()[begin:], 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    while packed and not stream.eof:
+        try:
+            size += len(stream.decompress(packed, 1 << 20))
+        except zlib.error:
+            return  # damaged: pydicom says so
+        if size > MAX_INFLATED:
+            raise InputError(f"it unpacks to more than {MAX_INFLATED >> 20} MiB", fix="save it uncompressed")
+        packed = stream.unconsumed_tail
 
 
 # ---------------------------------------------------------------- pixels
