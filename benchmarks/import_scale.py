@@ -27,12 +27,11 @@ SIZE_PX, LARGE_PX = 224, 256
 
 def make(folder: Path, num_questions: int, num_images: int) -> Path:
     """A JSON-lines table whose rows lie as data sets' rows do: the questions of an image are not beside each other."""
-    rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for number in range(num_images):
         file = folder / "images" / f"{number}.png"
         if not file.exists():
-            small = Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8))
+            small = Image.fromarray(np.random.default_rng(number).integers(0, 256, (28, 28), dtype=np.uint8))
             small.resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR).save(file)
     table = folder / f"questions-{num_questions}.jsonl"
     if not table.exists():

@@ -3,13 +3,15 @@
     python benchmarks/leakage.py copies corpora/phantom corpora/medpix --pictures 100 --out benchmarks/leakage-copies-2cpu.json
     python benchmarks/leakage.py strangers corpora/medpix corpora/vqa_rad --out benchmarks/leakage-strangers-2cpu.json
     python benchmarks/leakage.py exhaustive corpora/vqa_rad corpora/medpix --out benchmarks/leakage-exhaustive-2cpu.json
+    python benchmarks/leakage.py cells corpora/medpix --pictures 300 --out benchmarks/leakage-cells-2cpu.json
     python benchmarks/leakage.py scale --pictures 100000 --out benchmarks/leakage-scale-2cpu.json
 
 `copies` changes pictures of each corpus in every way of CHANGES, and counts those that are found to be the same as their
 original, and where the others were lost; a changed picture that is said to be the same as another's original is a false
 pair. `strangers` compares all pictures of each corpus with each other and all corpora with each other: what is found across
 subjects is listed, to be looked at. `exhaustive` compares every picture of one corpus with every one of another without
-hashes, to see what the search misses. `scale` compares two lists of hashes drawn around common centres, as pictures of one
+hashes, to see what the search misses. `cells` counts what is lost where hashes lie in cells, as they do in large
+searches. `scale` compares two lists of hashes drawn around common centres, as pictures of one
 anatomy are.
 """
 
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from radvqa.curate.candidates import ROUTES, Candidates, near
+from radvqa.curate.candidates import EXACT, FIRST_BITS, RADIUS_BITS, ROUTES, Candidates, _num_cores, near
 from radvqa.curate.duplicates import Album, same_pictures
 from radvqa.curate.hashing import CONTENT, THUMB_PX, Looks, look_at
 from radvqa.curate.overlay import overlaid
@@ -34,7 +36,11 @@ from radvqa.sample import Corpus
 
 FLIPPED_BITS = 0.25
 """Share of a hash's bits that differ from its centre: two of one centre are 48 of 128 bits apart on average."""
+COPY_BITS = 0.15
+"""And of a copy's bits from its original's."""
 GREY_PX = 512
+LISTED = 0.55
+"""Pairs of strangers that score this are listed, though they are not the same."""
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
@@ -166,15 +172,17 @@ def strangers(corpora: list[Corpus]) -> list[dict[str, Any]]:
     found = []
     for a, b in [(place, place) for place in range(len(corpora))] + list(combinations(range(len(corpora)), 2)):
         begun, num_a, num_b = time.process_time(), len(albums[a].keys), len(albums[b].keys)
-        pairs = list(same_pictures(albums[a], albums[b]))
+        pairs = list(same_pictures(albums[a], albums[b], threshold=LISTED))
         row: dict[str, Any] = {"left": corpora[a].card["title"], "right": corpora[b].card["title"]}
         row["pairs_compared"] = num_a * (num_a - 1) // 2 if a == b else num_a * num_b
-        across = [pair for pair in pairs if a != b or subjects[a][pair.left][0] != subjects[b][pair.right][0]]
-        row |= {"found": len(pairs), "of_them_across_subjects": len(across)}
-        listed = sorted(across, key=lambda pair: pair.match.score)
-        row["listed"] = [
-            (subjects[a][p.left][1], subjects[b][p.right][1], round(p.match.score, 3)) for p in listed[:50]
-        ]
+        told = sorted(
+            (round(p.match.score, 3), a == b and own[p.left][0] == other[p.right][0], own[p.left][1], other[p.right][1])
+            for p in pairs
+            for own, other in [(subjects[a], subjects[b])]
+        )
+        row["found_within_a_subject"] = [one for one in told if one[0] >= SAME and one[1]]
+        row["found_across_subjects"] = [one for one in told if one[0] >= SAME and not one[1]]
+        row["closest_others"] = [one for one in told if one[0] < SAME][-20:]
         found.append(row | {"processor_s": round(time.process_time() - begun, 1)})
     return found
 
@@ -213,21 +221,41 @@ def scale(number: int) -> dict[str, Any]:
         return Looks(np.zeros((number, 1, 1), np.uint8), np.zeros((number, 4), np.float32), hashes)
 
     left, right = looks(), looks()
-    right.hashes[::100, 0] = left.hashes[::100, 0]
+    flips = rng.random((number, 128), dtype=np.float32)[::100] < COPY_BITS
+    right.hashes[::100, 0] = left.hashes[::100, 0] ^ np.packbits(flips, axis=1).view(np.uint64)
+    alike = flips[:, :64].sum(axis=1) <= FIRST_BITS
+    alike &= flips.sum(axis=1) <= RADIUS_BITS
     begun, processor = time.perf_counter(), time.process_time()
     found = {pair for part in near(left, right) for pair in zip(part.left.tolist(), part.right.tolist())}
     result = {"pictures": number, "candidates": len(found), "wall_s": round(time.perf_counter() - begun, 1)}
-    copied = sum((place, place) in found for place in range(0, number, 100))
-    return result | {
-        "processor_s": round(time.process_time() - processor, 1),
-        "copies_found": copied / len(range(0, number, 100)),
-    }
+    copied = sum((place, place) in found for place in (100 * np.flatnonzero(alike)).tolist())
+    result |= {"processor_s": round(time.process_time() - processor, 1), "cores": _num_cores()}
+    return result | {"near_copies": int(alike.sum()), "near_copies_found": copied / int(alike.sum())}
+
+
+def cells(corpus: Corpus, number: int) -> dict[str, Any]:
+    """How many of the candidates, and of those that are copies, are still found where hashes lie in cells."""
+    rng = np.random.default_rng(1)
+    keys = corpus.image_keys()
+    looks = look_at(corpus.image(key) for key in keys)
+    chosen = rng.choice(len(keys), min(number, len(keys)), replace=False).tolist()
+    change = CHANGES["cut 20 %, 1/2, gamma 1.5, JPEG 30"]
+    own = look_at(change(corpus.image(keys[place]), rng) for place in chosen)
+    exact, celled = (
+        {(i, j) for part in near(own, looks, exact=most) for i, j in zip(part.left.tolist(), part.right.tolist())}
+        for most in (EXACT, 0)
+    )
+    copies = [(i, j) in exact for i, j in enumerate(chosen)]
+    kept = [(i, j) in celled for i, j in enumerate(chosen)]
+    row = {"corpus": corpus.card["title"], "copies": len(chosen), "pictures": len(keys), "candidates": len(exact)}
+    row |= {"candidates_kept": len(celled) / len(exact)}
+    return row | {"copies_that_are_candidates": sum(copies) / len(chosen), "of_them_kept": sum(kept) / sum(copies)}
 
 
 def main() -> None:
     """Print the result as JSON, and write it where `--out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["copies", "strangers", "exhaustive", "scale"])
+    parser.add_argument("what", choices=["copies", "strangers", "exhaustive", "cells", "scale"])
     parser.add_argument("corpora", type=Path, nargs="*")
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--out", type=Path)
@@ -236,6 +264,8 @@ def main() -> None:
     found: Any
     if chosen.what == "scale":
         found = scale(chosen.pictures)
+    elif chosen.what == "cells":
+        found = [cells(corpus, chosen.pictures) for corpus in corpora]
     elif chosen.what == "exhaustive":
         found = exhaustive(*corpora)
     elif chosen.what == "copies":
