@@ -1,6 +1,7 @@
-"""Leakage: which copies of a picture are found, whether strangers are, and how long the search takes.
+r"""Leakage: which copies of a picture are found, whether strangers are, and how long the search takes.
 
-    python benchmarks/leakage.py copies corpora/phantom corpora/medpix --pictures 100 --out benchmarks/leakage-copies-2cpu.json
+    python benchmarks/leakage.py copies corpora/phantom corpora/vqa_rad corpora/medpix corpora/rocov2 --pictures 40 \
+        --out benchmarks/leakage-copies-2cpu.json
     python benchmarks/leakage.py strangers corpora/medpix corpora/vqa_rad --out benchmarks/leakage-strangers-2cpu.json
     python benchmarks/leakage.py exhaustive corpora/vqa_rad corpora/medpix --out benchmarks/leakage-exhaustive-2cpu.json
     python benchmarks/leakage.py cells corpora/medpix --pictures 300 --out benchmarks/leakage-cells-2cpu.json

@@ -31,12 +31,14 @@ Floats = NDArray[np.floating[Any]]
 WHOLE: Floats = np.eye(3)[:2]
 """The map of a picture onto another of the same extent."""
 SAME = 0.74
-"""Pictures that score at least this are the same. Neighbouring slices of one series reach 0.72 (575 pairs of MedPix)."""
+"""Pictures that score at least this are the same. It loses 60 of 2,080 copies, 24 of them of a quarter of the scale, and
+lets none of 99,840 pairs of different pictures pass (benchmarks/leakage-copies-2cpu.json)."""
 SIDE_PX, NUM_TILES = 160, 8
 MIN_COVER = 0.3
 """The overlap is at least this share of either picture, so that a shared logo is no match."""
 MIN_EDGES = (0.5, 0.65)
-"""Edges that agree less than this at 32 and at 64 px belong to different pictures, and the full pictures are not read."""
+"""Edges that agree less than this at 32 and at 64 px belong to different pictures, and the full pictures are not read. It
+loses 13 of 2,080 copies, 10 of them with a margin around or turned by 3 degrees."""
 
 
 @dataclass(frozen=True)
