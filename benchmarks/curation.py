@@ -1,7 +1,7 @@
 """Curation measured: reasons on the real replies, precision and recall against hand labels, speed on a million pairs.
 
 RADVQA_DATA=/your/data python benchmarks/curation.py replies --out benchmarks/curation-replies.json
-RADVQA_DATA=/your/data python benchmarks/curation.py speed --pairs 1000000 --out benchmarks/curation-speed-2cpu.json
+RADVQA_DATA=/your/data python benchmarks/curation.py speed --pairs 1000000 --out benchmarks/curation-2cpu.json
 RADVQA_DATA=/your/data python benchmarks/curation.py guess --out benchmarks/curation-guess.json
 """
 
@@ -60,28 +60,37 @@ def replies(data: Path, _: argparse.Namespace) -> dict:
 
 def speed(data: Path, settings: argparse.Namespace) -> dict:
     """A million pairs made of the real ones, a fifth of the words replaced so that few are repeats."""
-    real, rng = list(labelled(data).values()), np.random.default_rng(0)
-    words = np.array(sorted({word for pair in real[:3000] for word in pair.answer.split()}))
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus"
-        corpus.mkdir()
-        (corpus / "card.json").write_text(json.dumps({"num_questions": settings.pairs, "num_images": 0, "dropped": {}}))
-        with pq.ParquetWriter(corpus / "questions.parquet", SCHEMA) as file:
-            for at in range(0, settings.pairs, 10_000):
-                rows = [_row(at + k, real, words, rng) for k in range(min(10_000, settings.pairs - at))]
-                file.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        start, before = time.perf_counter(), _cpu()
-        counts = filter_corpus(Corpus(corpus), Path(folder) / "out", workers=settings.workers)
-        wall, cpu = time.perf_counter() - start, _cpu() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    folder = Path(settings.folder or tempfile.mkdtemp())
+    corpus = folder / f"pairs-{settings.pairs}"
+    if not (corpus / "card.json").is_file():
+        _make(corpus, list(labelled(data).values()), settings.pairs)
+    if settings.only_make:
+        return {"pairs": settings.pairs, "made": str(corpus)}
+    start, before = time.perf_counter(), _cpu()
+    counts = filter_corpus(Corpus(corpus), folder / "out", workers=settings.workers)
+    wall, cpu = time.perf_counter() - start, _cpu() - before
+    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {"pairs": settings.pairs, "workers": settings.workers, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
-            "peak_rss_mb": round(peak / 1024), "dropped": dict(counts.most_common()),
-            "load": round(os.getloadavg()[0], 1), "cpus": os.cpu_count()}  # fmt: skip
+            "peak_rss_mb": round(own / 1024), "peak_rss_of_a_worker_mb": round(workers / 1024),
+            "dropped": dict(counts.most_common()), "load": round(os.getloadavg()[0], 1), "cpus": os.cpu_count()}  # fmt: skip
 
 
-def _row(place: int, real: list, words: np.ndarray, rng: np.random.Generator) -> dict:
+def _make(corpus: Path, real: list, pairs: int) -> None:
+    rng = np.random.default_rng(0)
+    words = sorted({word for pair in real[:3000] for word in pair.answer.split()})
+    corpus.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(corpus / "questions.parquet", SCHEMA) as file:
+        for at in range(0, pairs, 10_000):
+            rows = [_row(at + k, real, words, rng) for k in range(min(10_000, pairs - at))]
+            file.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    (corpus / "card.json").write_text(json.dumps({"num_questions": pairs, "num_images": 0, "dropped": {}}))
+
+
+def _row(place: int, real: list, words: list[str], rng: np.random.Generator) -> dict:
     pair = real[int(rng.integers(len(real)))]
-    answer = [str(rng.choice(words)) if rng.random() < 0.2 else word for word in pair.answer.split()]
+    answer = pair.answer.split()
+    for at in np.flatnonzero(rng.random(len(answer)) < 0.2):
+        answer[at] = words[int(rng.integers(len(words)))]
     base = dict.fromkeys(SCHEMA.names)
     return base | {"id": f"q{place}", "image": f"i{place // 5}", "question": pair.question, "answers": [" ".join(answer)],
                    "kind": pair.kind, "split": "train", "source": "b", "language": "en", "origin": "llm", "choices": [],
@@ -119,6 +128,8 @@ def main() -> None:
     parser.add_argument("what", choices=["replies", "speed", "guess"])
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where the made pairs lie, and stay")
+    parser.add_argument("--only-make", action="store_true")
     parser.add_argument("--out", type=Path)
     settings = parser.parse_args()
     found = {"replies": replies, "speed": speed, "guess": guess}[settings.what](

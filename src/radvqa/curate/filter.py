@@ -6,7 +6,7 @@ with reason and detail. Nothing disappears: kept and dropped are all there were.
     filter_corpus(Corpus("corpora/medpix"), Path("corpora/medpix-good"), limits=Limits(), blind=[])
 
 The pairs are judged one by one (checks.py), then against each other (repeats.py), then, where predictions of a model that
-did not see the pictures are given, by whether it was right all the same. Memory: 0.3 KB a pair; the questions are read
+did not see the pictures are given, by whether it was right all the same. Memory: 0.9 KB a pair; the questions are read
 twice and never held.
 """
 
