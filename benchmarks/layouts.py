@@ -65,12 +65,12 @@ BEDS = (
     Bed(
         "phantoms", "phantom", None,
         {"num_images": 1500, "seed": 7, "test_share": 0.12, "validation_share": 0.05}, {}, 110,
-        {"batch_size": 64, "questions_per_image": 16, "lr": 2e-3, **SCHEDULE}, "test", (0, 1, 2),
+        {"batch_size": 64, "questions_per_image": 16, "lr": 2e-3, **SCHEDULE}, "test", (0, 1),
     ),
     Bed(
         "medpix", "medpix", "MedPix-2-0",
-        {"questions": "template", "splits": ["train"], "validation_share": 0.12}, {"method": "full"}, 200,
-        {"batch_size": 48, "lr": 7e-4, "weight_decay": 0.05, "augment": "shift", **SCHEDULE}, "validation", (0, 1),
+        {"questions": "template", "splits": ["train"], "validation_share": 0.12}, {"method": "full"}, 100,
+        {"batch_size": 48, "lr": 7e-4, "weight_decay": 0.05, "augment": "shift", **SCHEDULE}, "validation", (0,),
     ),
 )  # fmt: skip
 

@@ -47,6 +47,10 @@ class FeatureStore:
             self._make(missing[i : i + AT_ONCE])
         return torch.stack([load_file(self._file(key))["features"] for key in keys])
 
+    def ahead(self, keys: Sequence[str]) -> None:
+        """Those whose features are not there yet."""
+        self.pictures.ahead([key for key in keys if not self._file(key).is_file()])
+
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 

@@ -22,6 +22,9 @@ class Pictures(Protocol):
 
     def batch(self, keys: Sequence[str]) -> torch.Tensor: ...
 
+    def ahead(self, keys: Sequence[str]) -> None:
+        """Which pictures the next steps will want."""
+
 
 Build = Callable[[VQAModel, Pictures, Sequence[Item]], Batch]
 

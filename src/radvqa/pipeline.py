@@ -36,7 +36,7 @@ from radvqa.tree import one_of
 VERBS = ("import", "leakage", "train", "predict", "score", "consistency", "explain", "trust", "judge", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
-UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "trackers")
+UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "workers", "trackers")
 """What of a stage its weights do not depend on."""
 ASIDE = Path("earlier") / "steps"
 """Where steps lie that an earlier recipe of this run named and this one does not."""

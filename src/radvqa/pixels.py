@@ -72,11 +72,21 @@ class PixelStore:
         if key in self._resized:
             self._resized.move_to_end(key)
             return self._resized[key]
-        picture = self.form.resize(self._corpus_of[key].image(key))
+        picture = self.make(key)
         self._resized[key] = picture
         if len(self._resized) * picture.nbytes > self.max_bytes:
             self._resized.popitem(last=False)
         return picture
+
+    def make(self, key: str) -> np.ndarray:
+        """uint8[H, W, 3] of a picture that is not in memory."""
+        return self.form.resize(self._corpus_of[key].image(key))
+
+    def ahead(self, keys: Sequence[str]) -> None:
+        """These pictures come next. Nothing is done about it here."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def batch(self, keys: Sequence[str]) -> torch.Tensor:
         """float[I, 3, H, W], normalised."""

@@ -236,6 +236,9 @@ class Stage(Part):
     gradient_checkpointing: bool = False
     """Whether activations are computed again for the backward pass instead of kept: about a third slower, for a
     fraction of the memory."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that decode and resize pictures ahead of the step, onto the disk; null: none where the CPU trains, up
+    to 8 beside a GPU."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ("tensorboard",)
     """Where the log goes besides log.jsonl: tensorboard into the stage's folder, the others where they are set up."""
     adapt: Adapt = Adapt()

@@ -35,6 +35,9 @@ from radvqa.pixels import augment
 from radvqa.recipe_sections import Stage
 from radvqa.schedule import Average, learning_rate, optimizer_of
 
+LOOK_AHEAD = 4
+"""Steps whose pictures are asked for before they are needed."""
+
 
 class AnswerLoss(nn.Module):
     """Batch -> summed cross-entropy (nats) of its supervised tokens: each image encoded once, logits only where needed."""
@@ -87,8 +90,11 @@ class Stepper:
 
     def micro_batches(self, step: int) -> list[list[Item]]:
         """What this process computes of one step."""
-        mine = share(self.order.step(step), self.accelerator.process_index, self.accelerator.num_processes)
+        mine = self._mine(step)
         return cut(mine, self.size, self.stage.max_tokens, self.cost) if mine else []
+
+    def _mine(self, step: int) -> list[Item]:
+        return share(self.order.step(step), self.accelerator.process_index, self.accelerator.num_processes)
 
     def step(self, step: int) -> dict[str, Any]:
         """One optimizer step; repeated with micro-batches of half the size when the GPU's memory is too small.
@@ -111,6 +117,7 @@ class Stepper:
         start = time.perf_counter()
         torch.manual_seed(_number(self.seed, step, 1, self.accelerator.process_index))
         self.model.network.train()
+        self.store.ahead(self._coming(step))
         wait_s, total, micro = 0.0, torch.zeros(()), self.micro_batches(step)
         tokens = sum(item.encoded.num_supervised for item in self.order.step(step))
         images, flops = 0, 0.0
@@ -136,6 +143,11 @@ class Stepper:
             "supervised_tokens": tokens,
             **self._speed(self.order.step(step), micro, images, flops, wait_s, time.perf_counter() - start),
         }
+
+    def _coming(self, step: int) -> list[str]:
+        """The pictures of this step and the next ones of its epoch."""
+        end = min((step // self.per_epoch + 1) * self.per_epoch, self.num_steps, step + LOOK_AHEAD)
+        return [item.image for i in range(step, end) for item in self._mine(i)]
 
     def _batch(self, items: Sequence[Item], step: int) -> Batch:
         batch = self.build(self.model, self.store, items)

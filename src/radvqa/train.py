@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from radvqa.ahead import AheadStore, num_workers
 from radvqa.checkpoint import load_checkpoint, save_checkpoint
 from radvqa.errors import InputError
 from radvqa.features import FeatureStore, is_frozen
@@ -76,7 +77,7 @@ def train_stage(
     watched = [item for item in watched if len(item.encoded.ids) <= limit_of(model, stage)]
     if not watched and (stage.patience is not None or stage.keep == "best"):
         raise InputError("no validation questions to choose by", key=key, fix="use keep: last and no patience")
-    store = PixelStore([corpus for corpus, _ in [*sources, *validation]], model.form)
+    store = pixel_store([corpus for corpus, _ in [*sources, *validation]], model, stage, folder / "pixels")
     features = folder / "features"
     pictures: Pictures = FeatureStore(model, store, features) if is_frozen(model, adapt, stage) else store
     stepper = Stepper(model, items, pictures, stage, seed, places=places)
@@ -87,6 +88,7 @@ def train_stage(
     if num_too_long and progress:
         progress({"note": f"{num_too_long} questions are longer than {limit_of(model, stage)} tokens: left out"})
     rows = Run(stepper, slices, folder, progress).to_the_end()
+    store.close()
     for leftover in (features, folder / "checkpoints.finished"):
         shutil.rmtree(leftover, ignore_errors=True)
     return {
@@ -109,6 +111,12 @@ def trainable_model(
     if start_adapter is None or settings.method == "full":
         return adapt(load(model_name, start_adapter, **told), settings)
     return resume_adapter(load(model_name, **told), start_adapter, settings)
+
+
+def pixel_store(corpora: list[Corpus], model: VQAModel, stage: Stage, folder: Path) -> PixelStore:
+    """Where a stage's pictures come from: workers, or this process."""
+    workers = num_workers(stage.workers, model.device.type)
+    return AheadStore(corpora, model.form, folder, workers) if workers else PixelStore(corpora, model.form)
 
 
 def limit_of(model: VQAModel, stage: Stage) -> int:
