@@ -151,6 +151,20 @@ def test_when_memory_is_too_small_the_step_is_repeated_in_halves(base, sources):
         small.step(1)
 
 
+def test_too_little_memory_is_said_once(base, sources, tmp_path, monkeypatch):
+    original, told = stepping.AnswerLoss.forward, []
+
+    def limited(self, batch):
+        if self.training and len(batch.ids) > 6:
+            raise torch.OutOfMemoryError("no")
+        return original(self, batch)
+
+    monkeypatch.setattr(stepping.AnswerLoss, "forward", limited)
+    run(base, sources, tmp_path / "s", steps=3, batch_size=12, eval_samples=0, progress=told.append)
+    notes = [row["note"] for row in told if "note" in row]
+    assert notes == ["memory is too small for 12 questions at once: 6 from here on"]
+
+
 def test_a_frozen_tower_sees_each_picture_once_and_changes_nothing(base, sources, tmp_path, monkeypatch):
     settings = LORA.model_copy(update={"vision": ()})
     told = {"epochs": 2, "eval_every": 2, "lr": 1e-3}

@@ -180,7 +180,12 @@ class Run:
                 break
             if step == 0:
                 rows += self._log({"step": 0, **self._evaluate()})
+            before = stepper.size
             rows += self._log(stepper.step(step))
+            if stepper.size < before and self.progress:
+                self.progress(
+                    {"note": f"memory is too small for {before} questions at once: {stepper.size} from here on"}
+                )
             last = step + 1 == stepper.num_steps
             if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
                 rows += self._log({"step": step + 1, **self._evaluate()})
