@@ -63,19 +63,17 @@ def load(run: Path, database: str, number: int, kills: int, folder: Path) -> dic
 # ---------------------------------------------------------------- browser
 
 WATCH = """
-window.drawn = 0; window.began = 0;
+window.began = 0; window.waiting = [];
 const draw = CanvasRenderingContext2D.prototype.drawImage;
 CanvasRenderingContext2D.prototype.drawImage = function (...all) {
-  if (this.canvas.closest?.(".stage")) window.drawn = performance.now();
+  if (this.canvas.closest?.(".stage")) for (const done of window.waiting.splice(0)) requestAnimationFrame(() => done(performance.now()));
   return draw.apply(this, all);
 };
 for (const kind of ["keydown", "pointerdown", "pointerover"])
   addEventListener(kind, (event) => { window.began = event.timeStamp; }, true);
-// the frame after the one in which the stage was drawn, later than a moment
-window.framed = (after) => new Promise((done) => {
-  const look = () => requestAnimationFrame(() => (window.drawn > after ? requestAnimationFrame(() => done(performance.now())) : look()));
-  look();
-});
+// when the frame begins after the one in which the stage is drawn next
+window.framed = () => new Promise((done) => window.waiting.push(done));
+window.first = window.framed();
 """
 
 
@@ -101,7 +99,7 @@ def browser_times(run: Path, folder: Path) -> dict[str, Any]:
             found["first useful paint"][name] = summed(times)
         tab = watched(browser)
         tab.goto(server.address + pages["review"])
-        tab.evaluate("framed(0)")
+        tab.evaluate("first")
         found["next item"] = summed([timed(tab, lambda: tab.keyboard.press("a")) for _ in range(REPEATS)])
         for name in ("inspect", "inspect, large"):
             found[f"change, {name}"] = changes(tab, server.address + pages[name])
@@ -113,7 +111,7 @@ def page_time(browser: Any, address: str) -> float:
     tab = watched(browser)
     tab.goto(address)
     if tab.locator(".stage").count():
-        took = tab.evaluate("framed(0)")
+        took = tab.evaluate("first")
     else:
         took = tab.evaluate(
             "new Promise((done) => new PerformanceObserver((list) => done(list.getEntries().at(-1).startTime))"
@@ -158,7 +156,7 @@ def watched(browser: Any) -> Any:
 
 def timed(tab: Any, act: Any) -> float:
     """Milliseconds from the event that `act` makes to the frame after the stage was drawn."""
-    tab.evaluate("() => { window.began = 0; window.asked = performance.now(); window.end = framed(window.asked); }")
+    tab.evaluate("() => { window.began = 0; window.end = framed(); }")
     act()
     end, began = tab.evaluate("async () => [await window.end, window.began]")
     return float(end - began)
