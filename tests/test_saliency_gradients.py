@@ -9,6 +9,7 @@ from radvqa.saliency import METHODS, method_named
 from radvqa.saliency.fill import blurred, filled, without
 from radvqa.saliency.integrated import per_patch, scores_of
 from radvqa.saliency.lrp import relevance_rules
+from radvqa.saliency.relevancy import propagate
 from radvqa.saliency.trace import trace
 from radvqa.saliency.turn import WHOLE, Target, prepare
 from saliency_tiny import SOFTCAPPED, saliency_model, saliency_picture, saliency_turn
@@ -82,6 +83,15 @@ def test_relevancy_of_a_contrast_equals_the_naive_loop():
     assert found.chosen == (0,)
     with pytest.raises(InputError, match="the same"):
         method_named("relevancy")(turn, Target(against=" left  lung"))
+
+
+def test_where_nothing_reaches_the_picture_its_relevancy_is_nothing():
+    """Every positive contribution of the image rows can be zero; then there is nothing to carry through the tower."""
+    traced = trace(saliency_turn(), WHOLE, vision=True)
+    width = traced.layers["vision"][0].num_rows
+    assert torch.equal(
+        propagate(traced, "vision", torch.zeros(len(traced.tokens), width)), torch.zeros(len(traced.tokens), width)
+    )
 
 
 def test_gradient_x_attention_equals_the_naive_loop():

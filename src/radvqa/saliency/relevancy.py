@@ -53,7 +53,8 @@ def propagate(traced: Trace, tower: str, start: torch.Tensor) -> torch.Tensor:
         values = layer.value[0].float().transpose(1, 2)  # [K, d, L]
         scaled = outer.float() * (carried / layer.num_heads)[:, :, None, None]
         added = torch.zeros_like(carried)
-        for rows in torch.nonzero((carried != 0).any(0)).flatten().split(CHUNK):
+        wanted = torch.nonzero((carried != 0).any(0)).flatten()
+        for rows in wanted.split(CHUNK) if len(wanted) else ():  # nothing reaches this tower: nothing to carry
             weights = layer.weights(rows)[0].flatten(0, 1)  # [H R, L]
             for token in range(len(carried)):
                 few = scaled[token, rows].transpose(0, 1).reshape(len(values), -1, values.shape[1])  # [K, H/K R, d]
