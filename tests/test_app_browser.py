@@ -28,10 +28,16 @@ def message(tab, text):
 # ---------------------------------------------------------------- review
 
 
+def reviewing(tab):
+    """The page with its first question; keys do nothing before the picture can be seen."""
+    tab.goto("/review/phantom")
+    tab.locator(".empty").wait_for(state="hidden")
+
+
 def test_review_by_keyboard(tab, site):
     app, _ = site
     before = len(said(app))
-    tab.goto("/review/phantom")
+    reviewing(tab)
     first = tab.inner_text("#question")
     tab.keyboard.press("a")
     message(tab, "Accepted.")
@@ -77,7 +83,7 @@ def test_review_by_mouse(tab, site):
 
 
 def test_a_question_never_stands_beside_the_picture_before(tab, site):
-    tab.goto("/review/phantom")
+    reviewing(tab)
     held = []
     tab.route("**/picture/**", lambda route: held.append(route))
     stage = tab.locator("#stage canvas")
@@ -107,7 +113,7 @@ def test_evidence_unfolds_by_key_and_by_mouse(tab, site):
 
 
 def test_an_admin_fills_the_queue_and_sees_agreement(tab, site):
-    tab.goto("/review/phantom")
+    reviewing(tab)
     tab.keyboard.press("a")
     message(tab, "Accepted.")
     tab.get_by_text("Corpus, queue, keys").click()
