@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,11 @@ def test_help_imports_nothing_heavy():
         "print(sorted({m.split('.')[0] for m in sys.modules}"
         " & {'torch', 'transformers', 'peft', 'polars', 'pyarrow', 'numpy', 'pydantic', 'matplotlib', 'scipy'}))"
     )
-    start = time.perf_counter()
+    before = os.times()
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    after = os.times()
     assert found.stdout.strip().endswith("[]")
-    assert time.perf_counter() - start < 3  # 0.1 s on an idle machine
+    assert after.children_user - before.children_user < 2  # processor seconds: a busy machine is no failure
 
 
 @pytest.mark.parametrize(
