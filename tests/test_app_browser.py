@@ -120,9 +120,17 @@ def test_an_admin_fills_the_queue_and_sees_agreement(tab, site):
     tab.get_by_label("Questions").fill("3")
     tab.get_by_label("Drawn").select_option("stratified")
     tab.locator("[name=by]").select_option("modality")
-    tab.get_by_role("button", name="Add", exact=True).click()
-    tab.wait_for_load_state()
-    assert "queue made" in [event.what for event in site[0].state.accounts.events()]
+    with tab.expect_navigation():
+        tab.get_by_role("button", name="Add", exact=True).click()
+    made = [event.what for event in site[0].state.accounts.events()].count("queue made")
+    tab.get_by_text("Corpus, queue, keys").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_label("Questions").focus()
+    tab.keyboard.press("Control+a")
+    tab.keyboard.type("2")
+    with tab.expect_navigation():
+        tab.keyboard.press("Enter")
+    assert made and [event.what for event in site[0].state.accounts.events()].count("queue made") == made + 1
     tab.get_by_text("Corpus, queue, keys").focus()
     tab.keyboard.press("Enter")
     tab.get_by_role("link", name="Agreement and export").focus()
@@ -130,6 +138,10 @@ def test_an_admin_fills_the_queue_and_sees_agreement(tab, site):
     tab.get_by_role("heading", name="Agreement").wait_for()
     tab.get_by_label("Leave out what nobody has looked at").check()
     tab.get_by_role("button", name="Write the reviewed corpus").click()
+    tab.get_by_role("heading", name="Written").wait_for()
+    tab.go_back()
+    tab.get_by_role("button", name="Write the reviewed corpus").focus()
+    tab.keyboard.press("Enter")
     tab.get_by_role("heading", name="Written").wait_for()
 
 
@@ -219,11 +231,19 @@ def test_two_models_are_rated_blind_by_keyboard_and_by_mouse(tab, site):
     tab.keyboard.press("Enter")
     message(tab, "Saved.")
     assert app.state.ratings.rated(number)["correctness"].to_list().count("wrong") == 2, "the last word counts"
+    tab.keyboard.press("u")
+    message(tab, "The last one again.")
+    for key in "222222":
+        tab.keyboard.press(key)
+    tab.keyboard.press("Enter")
+    message(tab, "Saved.")
+    assert app.state.ratings.rated(number)["correctness"].to_list().count("wrong") == 0, "and again, by key"
     tab.goto(f"/rate/{number}/results")
     assert "a comment" not in tab.inner_text("main"), "said anew, without it"
-    with tab.expect_download() as download:
-        tab.get_by_role("link", name="Download the ratings").click()
-    assert len(pl.read_parquet(download.value.path())) == 4
+    for press in (lambda link: link.click(), lambda link: (link.focus(), tab.keyboard.press("Enter"))):
+        with tab.expect_download() as download:
+            press(tab.get_by_role("link", name="Download the ratings"))
+        assert len(pl.read_parquet(download.value.path())) == 4
 
 
 # ---------------------------------------------------------------- runs, people
@@ -278,10 +298,14 @@ def test_signing_in_roles_lockout_and_signing_out(browser, tmp_path):
         assert "this needs the role admin" in tab.inner_text("main")
         tab.get_by_role("button", name="Sign out").click()
         tab.wait_for_url("**/sign-in")
-        for word in (*["wrong"] * 5, PASSWORD):
+        for number, word in enumerate((*["wrong"] * 5, PASSWORD)):
             tab.get_by_label("Name").fill("rita")
             tab.get_by_label("Password").fill(word)
-            tab.get_by_role("button", name="Sign in").click()
+            if number % 2:
+                with tab.expect_navigation():
+                    tab.keyboard.press("Enter")
+            else:
+                tab.get_by_role("button", name="Sign in").click()
             assert "Name and password do not fit" in tab.get_by_role("alert").inner_text()
         now = app.state.accounts._now()
         app.state.accounts._now = lambda: now + 901
@@ -290,4 +314,7 @@ def test_signing_in_roles_lockout_and_signing_out(browser, tmp_path):
         tab.keyboard.press("Enter")
         tab.wait_for_url("**/inspect/small/0")
         assert tab.locator(".mast nav a").all_inner_texts() == ["Inspect", "Runs"]
+        tab.get_by_role("button", name="Sign out").focus()
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/sign-in")
         tab.context.close()
