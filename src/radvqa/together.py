@@ -57,6 +57,7 @@ def leading() -> Iterator[None]:
     finally:
         if not _training:  # a stage that failed here has failed, or hangs, there: whoever started them ends them
             _tell(None)
+            _part()
 
 
 @contextmanager
@@ -89,6 +90,7 @@ def follow() -> None:
             recipe, name = validate(keys["recipe"]), keys["name"]
             task = Task(recipe, Path(keys["run"]), name, (name,), Path(scratch), lambda *_: None)
             train_along(task, Path(keys["folder"]))
+    _part()
 
 
 def _tell(text: str | None) -> str | None:
@@ -98,3 +100,11 @@ def _tell(text: str | None) -> str | None:
     held: list[Any] = [text]
     torch.distributed.broadcast_object_list(held, src=0)
     return held[0]
+
+
+def _part() -> None:
+    """Leave together: a process whose connections break while it ends is aborted."""
+    import torch
+
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
