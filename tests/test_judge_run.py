@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from radvqa import cli
 from radvqa.ablation.rows import read_rows
+from radvqa.agenda import plan
 from radvqa.errors import InputError
-from radvqa.pipeline import plan
 from radvqa.recipe import load, validate
 from radvqa.report import write_report
 from scripted_server import Server, serving

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from radvqa import pipeline
+from radvqa.agenda import plan
 from radvqa.cli import app
 from radvqa.errors import InputError
 from radvqa.predict import Question, answer_batch
@@ -234,7 +235,7 @@ def test_the_run_knows_it_and_does_nothing_twice(judged):
     recipe = load(run / "recipe.yaml", [f"out={run}"])
     assert recipe.trust is not None and recipe.trust.num_runs == 2
     pipeline.run(recipe, screen=Screen(Console(file=said, width=200)))
-    assert said.getvalue().count("unchanged since") == len(pipeline.plan(recipe))
+    assert said.getvalue().count("unchanged since") == len(plan(recipe))
 
 
 def test_more_questions_are_those_that_were_not_asked(folder, tmp_path):

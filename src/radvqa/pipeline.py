@@ -1,8 +1,8 @@
 """A run: every room of a recipe in its order, what is finished and unchanged skipped, what was cut resumed.
 
 In: a Recipe. Out: the run folder,
-  recipe.yaml (resolved) · corpora/<name>/ · leakage/ · <stage>/ · predictions/<arm>-<control>/ · scores/ · consistency/ · saliency/ · trust/ · judge/ ·
-  report.html
+  recipe.yaml (resolved) · corpora/<name>/ · leakage/ · <stage>/ · predictions/<arm>-<control>/ ·
+  scores/ · consistency/ · saliency/ · trust/ · judge/ · report.html
 
     run(load("recipes/demo.yaml"))
 
@@ -19,12 +19,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from radvqa import stage as stages
 from radvqa import steps as rooms
+from radvqa.agenda import VERBS, Step, model_folder, plan
 from radvqa.errors import InputError
 from radvqa.material import corpus_of, nothing
 from radvqa.recipe import Recipe
@@ -33,157 +32,10 @@ from radvqa.screen import Screen
 from radvqa.task import Task
 from radvqa.tree import one_of
 
-VERBS = ("import", "leakage", "train", "predict", "score", "consistency", "explain", "trust", "judge", "report")
 RESUMED = ("train", "explain")
 """Those that go on where they were cut; the others start again."""
-UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "workers", "trackers")
-"""What of a stage its weights do not depend on."""
 ASIDE = Path("earlier") / "steps"
 """Where steps lie that an earlier recipe of this run named and this one does not."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a run, before it is known whether it must be done."""
-
-    name: str
-    """Its folder within the run."""
-    verb: str
-    item: tuple[str, ...]
-    config: dict[str, Any]
-    """All of the recipe that its result depends on."""
-    reads: tuple[str, ...] = ()
-    """Names of the steps before it that it reads."""
-    foreign: Mapping[str, Path] = field(default_factory=dict)
-    """Single files and folders that it reads, most of them outside the run, by recipe key."""
-
-
-def plan(recipe: Recipe) -> list[Step]:
-    """The steps of a recipe, in the order in which they are done."""
-    predictions = [_predict(recipe, arm, control) for arm, control in rooms.answered(recipe)]
-    steps = [_import(recipe, name) for name in recipe.data]
-    steps += [_leakage(recipe)] if recipe.stages else []
-    steps += [_train(recipe, place) for place in range(len(recipe.stages))]
-    steps += predictions
-    settings = {"seed": recipe.seed, **_dump(recipe.evaluate, "bootstrap_draws", "min_slice_n")}
-    reads = (*(step.name for step in predictions), *(f"corpora/{name}" for name in rooms.used(recipe)))
-    steps.append(Step("scores", "score", (), settings, reads))
-    if recipe.consistency is not None:
-        steps.append(_consistency(recipe))
-    if recipe.explain is not None:
-        arm = recipe.explain.arm or recipe.arms[-1]
-        settings = _who(recipe)
-        settings["explain"] = recipe.explain.model_dump(mode="json")
-        reads = (f"predictions/{arm}-none", *_arm_reads(arm), *_corpora(recipe.evaluate.data))
-        steps.append(Step("saliency", "explain", (arm,), settings, reads, _model(recipe)))
-    if recipe.trust is not None:
-        steps.append(_trust(recipe))
-    if recipe.judge is not None:
-        steps.append(_judge(recipe))
-    page = {"recipe": recipe.model_dump(mode="json", exclude={"out"})}  # the page shows all of it
-    steps.append(Step("report", "report", (), page, tuple(step.name for step in steps)))
-    return steps
-
-
-def _import(recipe: Recipe, name: str) -> Step:
-    data = recipe.data[name]
-    foreign = {} if data.path is None else {f"data.{name}.path": data.path}
-    for key, value in data.options.items():
-        if isinstance(value, str) and value and Path(value).exists():
-            foreign[f"data.{name}.options.{key}"] = Path(value)
-    for i, file in enumerate(data.curate.blind if data.curate else ()):
-        foreign[f"data.{name}.curate.blind.{i}"] = file
-    return Step(f"corpora/{name}", "import", (name,), data.model_dump(mode="json"), (), foreign)
-
-
-def _leakage(recipe: Recipe) -> Step:
-    config = {"policy": recipe.leakage, "seed": recipe.seed, **_dump(recipe.evaluate, "data")}
-    learned = [s.model_dump(mode="json", include={"corpus", "split", "where"}) for o in recipe.stages for s in o.data]
-    config["train"] = sorted({json.dumps(source, sort_keys=True) for source in learned})
-    return Step("leakage", "leakage", (), config, tuple(f"corpora/{name}" for name in rooms.used(recipe)))
-
-
-def _train(recipe: Recipe, place: int) -> Step:
-    stage = recipe.stages[place]
-    settings = stage.model_dump(mode="json", exclude={"name", *UNSEEN})
-    config = {**_who(recipe), "stage": settings}
-    # of the leakage step only what it leaves out: asking other questions need not mean training again
-    foreign = _model(recipe) | {"leakage": recipe.out / "leakage" / "dropped.parquet"}
-    return Step(stage.name, "train", (stage.name,), config, (*_arm_reads(stage.start), *_corpora(stage.data)), foreign)
-
-
-def _predict(recipe: Recipe, arm: str, control: str) -> Step:
-    config = {**_who(recipe), "arm": arm, "control": control}
-    config |= _dump(recipe.evaluate, "data", "max_new_tokens")
-    reads = (*_arm_reads(arm), *_corpora(recipe.evaluate.data))
-    return Step(f"predictions/{arm}-{control}", "predict", (arm, control), config, reads, _model(recipe))
-
-
-def _trust(recipe: Recipe) -> Step:
-    settings, arm = recipe.trust, rooms.trusted(recipe)
-    assert settings is not None
-    config = {**_who(recipe), "arm": arm}
-    config |= {"trust": settings.model_dump(mode="json"), **_dump(recipe.evaluate, "data", "max_new_tokens")}
-    reads = (
-        f"predictions/{arm}-none",
-        *rooms.lineage(recipe, arm),
-        *(f"corpora/{name}" for name in rooms.used(recipe)),
-    )
-    return Step("trust", "trust", (arm,), config, reads, _model(recipe))
-
-
-def _who(recipe: Recipe) -> dict[str, Any]:
-    """What every answer depends on."""
-    dtype = {} if recipe.model.dtype == "auto" else {"dtype": recipe.model.dtype}
-    return {"model": recipe.model.name, "prompt": recipe.prompt, "seed": recipe.seed, **dtype}
-
-
-def _consistency(recipe: Recipe) -> Step:
-    assert recipe.consistency is not None
-    arm = recipe.consistency.arm or recipe.arms[-1]
-    config = {**_who(recipe), "arm": arm}
-    config |= {"consistency": recipe.consistency.model_dump(mode="json", exclude={"arm"})}
-    config |= _dump(recipe.evaluate, "data", "max_new_tokens", "bootstrap_draws")
-    return Step(
-        "consistency",
-        "consistency",
-        (arm,),
-        config,
-        (*_arm_reads(arm), *_corpora(recipe.evaluate.data)),
-        _model(recipe),
-    )
-
-
-def _judge(recipe: Recipe) -> Step:
-    from radvqa.score.judge import TEMPLATE, template_hash
-
-    settings = recipe.judge
-    assert settings is not None
-    config = {"judges": [model.name for model in settings.models], "kinds": list(settings.kinds), "seed": recipe.seed}
-    config |= {"template": TEMPLATE, "template_sha256": template_hash(), **_dump(recipe.evaluate, "bootstrap_draws")}
-    foreign = {} if settings.ratings is None else {"judge.ratings": settings.ratings}
-    return Step("judge", "judge", (), config, tuple(f"predictions/{arm}-none" for arm in rooms.judged(recipe)), foreign)
-
-
-def _dump(part: Any, *names: str) -> dict[str, Any]:
-    return part.model_dump(mode="json", include=set(names))
-
-
-def _arm_reads(arm: str) -> tuple[str, ...]:
-    return () if arm == "base" else (arm,)
-
-
-def _corpora(sources: Sequence[Source]) -> tuple[str, ...]:
-    return tuple(f"corpora/{name}" for name in sorted({source.corpus for source in sources}))
-
-
-def _model(recipe: Recipe) -> dict[str, Path]:
-    """The base model's folder, where it is one; what a hub id stands for is taken as fixed."""
-    from importlib.resources import files
-
-    inside = Path(str(files("radvqa"))) / "assets" / recipe.model.name
-    folder = inside if inside.is_dir() else Path(recipe.model.name)
-    return {"model.name": folder} if folder.is_dir() else {}
 
 
 # ---------------------------------------------------------------- the walk
@@ -308,9 +160,9 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
     if recipe.judge is not None and recipe.judge.ratings is not None and not recipe.judge.ratings.is_file():
         raise InputError("no such file of ratings", file=recipe.judge.ratings, key="judge.ratings")
     model = recipe.model.name
-    if not _model(recipe) and (Path(model).is_absolute() or model.count("/") != 1 or model.startswith(".")):
+    if not model_folder(recipe) and (Path(model).is_absolute() or model.count("/") != 1 or model.startswith(".")):
         raise InputError(f"no such model {model!r}", key="model.name", fix="give radvqa-tiny, a hub id or a folder")
-    for folder in _model(recipe).values():
+    for folder in model_folder(recipe).values():
         if not (folder / "config.json").is_file():
             fix = "give radvqa-tiny, a hub id, or a folder that save_pretrained wrote"
             raise InputError("not a model folder (no config.json)", file=folder, key="model.name", fix=fix)

@@ -22,6 +22,7 @@ from typing import Any
 from radvqa import pipeline, recipe, stage, tree
 from radvqa.ablation.formats import on_screen
 from radvqa.ablation.table import write_table
+from radvqa.agenda import plan
 from radvqa.errors import InputError
 from radvqa.recipe import Recipe
 from radvqa.screen import Screen
@@ -115,14 +116,14 @@ def run_study(
 
 def check(arms: Mapping[str, Recipe], redo: Sequence[str] = ()) -> None:
     """What can be known to be wrong with any arm, before the first hour is spent and not after."""
-    names = {name: [step.name for step in pipeline.plan(arm)] for name, arm in arms.items()}
+    names = {name: [step.name for step in plan(arm)] for name, arm in arms.items()}
     for step in redo:
         every = list(dict.fromkeys(one for some in names.values() for one in some))
         if step not in every:
             raise InputError(f"there is no step {step!r} in any arm", key="redo", fix=tree.one_of(step, every))
     for name, arm in arms.items():
         with named(f"arms.{name}"):
-            pipeline.check(arm, pipeline.plan(arm))
+            pipeline.check(arm, plan(arm))
 
 
 def walk(
@@ -142,7 +143,7 @@ def walk(
     for arm in arms.values():
         twins.add(arm)
     for name, arm in arms.items():
-        again = [step.name for step in pipeline.plan(arm) if step.name in redo]
+        again = [step.name for step in plan(arm) if step.name in redo]
         with named(f"{section}.{name}"):
             pipeline.run(arm, steps=steps, screen=screen, until=until, redo=again, twins=twins)
         twins.add(arm)
@@ -166,7 +167,7 @@ class Finished:
 
     def add(self, arm: Recipe) -> None:
         """Look through what an arm has finished."""
-        for step in pipeline.plan(arm):
+        for step in plan(arm):
             found = stage.record(arm.out / step.name)
             if found is not None:
                 self.folders[step.verb, found["fingerprint"]] = arm.out / step.name
