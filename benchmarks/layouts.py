@@ -1,6 +1,6 @@
 """Quality of PaliGemma's own layout against image-first: same questions and steps, and same processor time.
 
-    RADVQA_DATA=/your/data python benchmarks/layouts.py --work /tmp/layouts --out benchmarks/layouts-2cpu.json
+    RADVQA_DATA=/your/data python benchmarks/layouts.py --work runs/layouts --out benchmarks/layouts-2cpu.json
 
 In: radvqa-tiny, phantoms (LoRA on both towers) and MedPix' training images (full fine-tuning, validated on other cases).
 Out: for each bed and arm the share of right answers, and the paired differences to `prefix`, each with a 95 % interval:

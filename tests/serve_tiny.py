@@ -3,8 +3,8 @@
     with served(tmp_path) as url:
         Calls(store, url, str(save_paligemma(tmp_path / "vision")))
 
-A model is named by its folder and loaded when it is first asked. `save_paligemma` is the built-in model with a chat template, so that what the server answers about a picture is what the
-in-process engine answers; `save_llama` reads any text and writes nonsense: what it speaks is the protocol.
+A model is named by its folder and loaded when it is first asked. `save_paligemma` is the built-in model with a chat
+template, so that what the server answers about a picture is what the in-process engine answers; `save_llama` reads any text and writes nonsense: what it speaks is the protocol.
 """
 
 from __future__ import annotations

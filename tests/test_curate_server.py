@@ -26,7 +26,7 @@ from radvqa.recipe_sections import Curate
 from radvqa.sample import Corpus, CorpusWriter, Sample, to_row
 from radvqa.screen import Screen
 from scripted_server import Status, serving
-from tiny_chat import served_chat
+from serve_tiny import save_llama, served
 
 run = CliRunner().invoke
 TEXTS = ["Fracture of the left femur on a radiograph", "Cyst of the right kidney on CT"]
@@ -105,7 +105,8 @@ def test_no_instruction_of_ours_is_filtered_out(captions):
 
 def test_a_real_server(captions, tmp_path):
     """`transformers serve` with a random model: nonsense is counted as such, and nothing is asked twice."""
-    with served_chat(tmp_path) as (url, model):
+    model = str(save_llama(tmp_path / "chat"))
+    with served(tmp_path) as url:
         asked = ["questions", str(captions), "--out", str(tmp_path / "qa"), "--url", url, "--model", model]
         asked += ["--max-tokens", "12", "--max-images", "2", "--prompt", "open", "--prompt", "literature"]
         first, second = run(app, asked), run(app, asked)
