@@ -19,9 +19,9 @@ from markupsafe import Markup
 
 from radvqa.licences import restriction, terms_of
 from radvqa.report import words
-from radvqa.report.again import consistency_section
 from radvqa.report.card import data_card, leakage_sentence
 from radvqa.report.charts import tone
+from radvqa.report.consistency import consistency_section
 from radvqa.report.curves import stage_curves
 from radvqa.report.evidence import (
     comparisons,
