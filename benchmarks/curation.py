@@ -1,7 +1,7 @@
 """Curation measured: reasons on the real replies, precision and recall against hand labels, speed on a million pairs.
 
 RADVQA_DATA=/your/data python benchmarks/curation.py replies --out benchmarks/curation-replies.json
-RADVQA_DATA=/your/data python benchmarks/curation.py speed --pairs 1000000 --out benchmarks/curation-2cpu.json
+RADVQA_DATA=/your/data python benchmarks/curation.py speed --out benchmarks/curation-2cpu.json
 RADVQA_DATA=/your/data python benchmarks/curation.py guess --out benchmarks/curation-guess.json
 """
 
@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -26,6 +28,7 @@ from founding_pairs import labelled
 from radvqa.curate.checks import Limits
 from radvqa.curate.filter import REPEAT, filter_corpus, judge
 from radvqa.curate.repeats import Repeats
+from radvqa.curate.sketches import sketch
 from radvqa.sample import SCHEMA, Corpus
 
 HERE = Path(__file__).parent
@@ -35,18 +38,19 @@ def replies(data: Path, _: argparse.Namespace) -> dict:
     """Counts of every reason by file, and the filter against the labels."""
     pairs = labelled(data)
     table: dict[str, Counter[str]] = {}
-    repeats, staying = Repeats(), []
-    verdict = {}
+    staying, files, verdict = [], [], {}
     for name, pair in pairs.items():
         file, image, _place = name.split("/")
         verdict[name] = judge(pair, Limits())
         table.setdefault(file, Counter())[verdict[name] or "kept"] += 1
         if verdict[name] is None:
-            repeats.add(f"{file}/{image}", pair.question, pair.answer)
-            staying.append(file)
-    for place in repeats.find():
-        table[staying[place]]["kept"] -= 1
-        table[staying[place]][REPEAT] += 1
+            staying.append((f"{file}/{image}", pair.question, pair.answer))
+            files.append(file)
+    with tempfile.TemporaryDirectory() as scratch, Repeats(Path(scratch)) as repeats:
+        repeats.add(sketch(staying))
+        for place in np.flatnonzero(repeats.find() >= 0):
+            table[files[place]]["kept"] -= 1
+            table[files[place]][REPEAT] += 1
     found = {"reasons": {file: dict(counts.most_common()) for file, counts in table.items()}}
     for labels in sorted(HERE.glob("curation-labels*.json")):
         rows = json.loads(labels.read_text())["labels"]
@@ -58,21 +62,41 @@ def replies(data: Path, _: argparse.Namespace) -> dict:
     return found
 
 
-def speed(data: Path, settings: argparse.Namespace) -> dict:
-    """A million pairs made of the real ones, a fifth of the words replaced so that few are repeats."""
+def speed(data: Path, settings: argparse.Namespace) -> list[dict]:
+    """Pairs made of the real ones, a fifth of the words replaced so that few are repeats; each number in a fresh process."""
     folder = Path(settings.folder or tempfile.mkdtemp())
-    corpus = folder / f"pairs-{settings.pairs}"
-    if not (corpus / "card.json").is_file():
-        _make(corpus, list(labelled(data).values()), settings.pairs)
-    if settings.only_make:
-        return {"pairs": settings.pairs, "made": str(corpus)}
+    made = [folder / f"pairs-{pairs}" for pairs in settings.pairs]
+    if len(made) > 1 or not (made[0] / "card.json").is_file():
+        for corpus, pairs in zip(made, settings.pairs):
+            if not (corpus / "card.json").is_file():
+                _make(corpus, list(labelled(data).values()), pairs)
+        command = [sys.executable, __file__, "speed", "--folder", folder, "--workers", str(settings.workers)]
+        each = ([*command, "--pairs", str(pairs)] for pairs in settings.pairs)
+        return [row for one in each for row in json.loads(subprocess.check_output(one))]
+    return [_speed(made[0], folder / "out", settings.workers)]
+
+
+def _speed(corpus: Path, out: Path, workers: int) -> dict:
+    scratch, done = [0], threading.Event()
+    watching = threading.Thread(target=_watch, args=(out.with_name("out.partial"), scratch, done))
+    watching.start()
     start, before = time.perf_counter(), _cpu()
-    counts = filter_corpus(Corpus(corpus), folder / "out", workers=settings.workers)
+    counts = filter_corpus(Corpus(corpus), out, workers=workers)
     wall, cpu = time.perf_counter() - start, _cpu() - before
-    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"pairs": settings.pairs, "workers": settings.workers, "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
-            "peak_rss_mb": round(own / 1024), "peak_rss_of_a_worker_mb": round(workers / 1024),
-            "dropped": dict(counts.most_common()), "load": round(os.getloadavg()[0], 1), "cpus": os.cpu_count()}  # fmt: skip
+    done.set()
+    watching.join()
+    own, one = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"pairs": Corpus(corpus).card["num_questions"], "workers": workers, "wall_s": round(wall, 1),
+            "cpu_s": round(cpu, 1), "peak_rss_mb": round(own / 1024), "peak_rss_of_a_worker_mb": round(one / 1024),
+            "scratch_mb": round(scratch[0] / 2**20), "dropped": dict(counts.most_common()),
+            "load": round(os.getloadavg()[0], 1), "cpus": os.cpu_count()}  # fmt: skip
+
+
+def _watch(partial: Path, most: list[int], done: threading.Event) -> None:
+    """The largest size of the scratch folder, looked at twice a second."""
+    while not done.wait(0.5):
+        files = list(partial.glob("scratch-*/*"))
+        most[0] = max(most[0], sum(file.stat().st_size for file in files if file.exists()))
 
 
 def _make(corpus: Path, real: list, pairs: int) -> None:
@@ -126,10 +150,9 @@ def guess(data: Path, _: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["replies", "speed", "guess"])
-    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 300_000, 1_000_000, 3_000_000])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the made pairs lie, and stay")
-    parser.add_argument("--only-make", action="store_true")
     parser.add_argument("--out", type=Path)
     settings = parser.parse_args()
     found = {"replies": replies, "speed": speed, "guess": guess}[settings.what](

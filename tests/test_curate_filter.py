@@ -1,6 +1,8 @@
 """Each check by a pair it must catch and one it must leave; repeats; a corpus through the filter and nothing lost."""
 
 import json
+import random
+import zlib
 
 import polars as pl
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from making import picture
 from radvqa.curate.checks import CHECKS, Limits, Pair
 from radvqa.curate.filter import EASY, IRRELEVANT, REPEAT, easy, examples, filter_corpus, judge
-from radvqa.curate.repeats import Repeats
+from radvqa.curate.repeats import MATTERS, Repeats
+from radvqa.curate.sketches import sketch
+from radvqa.curate.texts import _signatures, words
 from radvqa.errors import InputError
 from radvqa.sample import Corpus, CorpusWriter, Sample
 
@@ -50,8 +54,50 @@ def test_numbers_must_be_in_the_evidence():
     assert judge(Pair("Which vertebra is hit?", "T12 lesions", evidence=evidence), Limits()) == CHECKS[-1].reason
 
 
-def test_repeats_on_one_image_and_across():
-    repeats = Repeats()
+def found(rows, folder, *, at_once=1 << 20, block=7):
+    """{place: earlier} of rows added block by block."""
+    folder.mkdir()
+    with Repeats(folder, at_once=at_once) as repeats:
+        for at in range(0, len(rows), block):
+            repeats.add(sketch(rows[at : at + block]))
+        earlier = repeats.find()
+    return {place: before for place, before in enumerate(earlier.tolist()) if before >= 0}
+
+
+def plain(rows):
+    """The same in memory, by the book: sets of words and triples, dictionaries of buckets, every candidate compared."""
+    asked = [set(words(question)) for _, question, _ in rows]
+    every = [words(question) + words(answer) for _, question, answer in rows]
+    long = [len(e) >= 12 and len(words(row[2])) >= 5 for e, row in zip(every, rows)]
+    triples = [{" ".join(e[at : at + 3]) for at in range(len(e) - 2)} if far else set() for e, far in zip(every, long)]
+    alike = lambda a, b: len(a & b) / len(a | b) >= 0.8  # noqa: E731
+    seen: dict[str, list[int]] = {}
+    earlier: dict[int, int] = {}
+    for place, (image, _, _) in enumerate(rows):
+        mine = asked[place]
+        for before in seen.setdefault(image, []) if image is not None else ():
+            if mine == asked[before] or (
+                alike(mine, asked[before]) and not (mine ^ asked[before]) & {*MATTERS.split()}
+            ):
+                earlier[place] = before
+                break
+        else:
+            seen[image].append(place) if image is not None else None
+    signatures = _signatures([frozenset(zlib.crc32(t.encode()) for t in some) for some in triples])
+    pairs = set()
+    for band in range(16):
+        buckets: dict[bytes, list[int]] = {}
+        for place in filter(long.__getitem__, range(len(rows))):
+            bucket = buckets.setdefault(signatures[place, 4 * band : 4 * band + 4].tobytes(), [])
+            pairs |= {(place, bucket[0]), (place, bucket[-1])} if bucket else set()
+            bucket.append(place)
+    for place, before in sorted(pairs):
+        if place not in earlier and before not in earlier and alike(triples[place], triples[before]):
+            earlier[place] = before
+    return earlier
+
+
+def test_repeats_on_one_image_and_across(tmp_path):
     long = "Bladder diverticula most often occur as a result of outlet obstruction in older men with a large prostate"
     rows = [
         ("i", "Is there a mass in the left upper lobe of the lung?", "Yes"),
@@ -62,22 +108,15 @@ def test_repeats_on_one_image_and_across():
         ("k", "Why do bladder diverticula occur?", long + "."),
         (None, "What makes bladder diverticula occur?", "They come from high pressure in the bladder over many years"),
     ]
-    for row in rows:
-        repeats.add(*row)
-    assert repeats.find() == {2: 0, 5: 4} and Repeats().find() == {}
+    assert found(rows, tmp_path / "a") == plain(rows) == {2: 0, 5: 4} and found([], tmp_path / "b") == {}
 
 
-def test_repeats_are_those_of_a_naive_comparison():
-    import random
-
-    rng, words = random.Random(0), [f"w{i}" for i in range(200)]
+def test_repeats_are_those_of_a_naive_comparison(tmp_path):
+    rng, vocabulary = random.Random(0), [f"w{i}" for i in range(200)]
     texts = []
     for _ in range(60):
-        base = rng.choices(words, k=30)
-        texts += [base, [*base[:-1], "other"], [rng.choice(words) if rng.random() < 0.3 else w for w in base]]
-    repeats = Repeats()
-    for i, text in enumerate(texts):
-        repeats.add(str(i), "Why?", " ".join(text))
+        base = rng.choices(vocabulary, k=30)
+        texts += [base, [*base[:-1], "other"], [rng.choice(vocabulary) if rng.random() < 0.3 else w for w in base]]
     shingles = [{tuple(["why", *t][k : k + 3]) for k in range(len(t) - 1)} for t in texts]
     naive: dict[int, int] = {}
     for j in range(len(texts)):
@@ -85,7 +124,33 @@ def test_repeats_are_those_of_a_naive_comparison():
             if i not in naive and len(shingles[i] & shingles[j]) / len(shingles[i] | shingles[j]) >= 0.8:
                 naive[j] = i
                 break
-    assert repeats.find() == naive and len(naive) >= 60
+    assert found([(str(i), "Why?", " ".join(text)) for i, text in enumerate(texts)], tmp_path / "r") == naive
+    assert len(naive) >= 60
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 1 << 20])
+def test_repeats_in_parts_are_those_in_one(tmp_path, at_once):
+    """On few images, of few words, so that chains, buckets of many and both kinds of repeat occur."""
+    rng, vocabulary = random.Random(1), [*"abcdefghij", "left", "right"]
+    base = [rng.choices(vocabulary, k=20) for _ in range(12)]
+    rows = []
+    for _ in range(800):
+        answer = [rng.choice(vocabulary) if rng.random() < 0.04 else word for word in rng.choice(base)]
+        image = rng.choice([None, *map(str, range(120))])
+        rows.append((image, " ".join(rng.choices(vocabulary, k=rng.choice([3, 6]))), " ".join(answer)))
+    one = plain(rows)
+    assert found(rows, tmp_path / "r", at_once=at_once, block=64) == one
+    assert len(one) > 60 and any(rows[a][0] == rows[b][0] for a, b in one.items())
+
+
+def test_repeats_of_the_real_pairs(real_data, tmp_path):
+    """A fifth of the founding project's pairs, as they come, and each with a word changed."""
+    from founding_pairs import labelled
+
+    rows = [(name.rpartition("/")[0], pair.question, pair.answer) for name, pair in labelled(real_data).items()][::5]
+    rows += [(f"{image}+", question, answer.replace("the", "one", 1)) for image, question, answer in rows]
+    one = plain(rows)
+    assert found(rows, tmp_path / "r", at_once=4096, block=1024) == one and len(one) > 1000
 
 
 def corpus(folder, rows):
@@ -146,6 +211,24 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError):
         filter_corpus(source, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "mine.partial").exists()
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    """Neither scratch nor a part of a corpus, whether it ends well, fails while judging or fails while writing."""
+    source = corpus(tmp_path / "a", ROWS)
+    filter_corpus(source, tmp_path / "b")
+    assert sorted(file.name for file in (tmp_path / "b").iterdir()) == [
+        "card.json", "dropped.parquet", "images-00000.parquet", "questions.parquet",
+    ]  # fmt: skip
+    for broken in ("Repeats.add", "Repeats.find"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            patch.setattr(f"radvqa.curate.repeats.{broken}", fail)
+            filter_corpus(source, tmp_path / "c")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b"]
+
+
+def fail(*_):
+    raise OSError("no space left on device")
 
 
 def test_the_labelled_pairs(real_data):

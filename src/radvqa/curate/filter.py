@@ -5,33 +5,38 @@ with reason and detail. Nothing disappears: kept and dropped are all there were.
 
     filter_corpus(Corpus("corpora/medpix"), Path("corpora/medpix-good"), limits=Limits(), blind=[])
 
-The pairs are judged one by one (checks.py), then against each other (repeats.py), then, where predictions of a model that
-did not see the pictures are given, by whether it was right all the same. Memory: 0.9 KB a pair; the questions are read
-twice and never held.
+The pairs are judged one by one (checks.py), then, where predictions of a model that did not see the pictures are given, by
+whether it was right all the same, then against each other (repeats.py). The questions are read twice and never held; what
+has to be known of them in between lies in a scratch folder beside the output. Memory grows by 5 bytes a pair.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import nullcontext
-from itertools import islice
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from radvqa.calls import Calls
 from radvqa.curate.checks import CHECKS, Limits, Pair
-from radvqa.curate.repeats import Repeats
+from radvqa.curate.repeats import Repeats, Stored
+from radvqa.curate.sketches import Sketches, sketch
 from radvqa.errors import InputError
-from radvqa.sample import SCHEMA, Corpus
+from radvqa.sample import SCHEMA, Corpus, CorpusWriter
 from radvqa.stage import link
 
 REPEAT = "repeats an earlier pair"
@@ -40,8 +45,12 @@ IRRELEVANT = "the picture makes no difference"
 UNSUPPORTED = "a language model finds no support for the answer"
 NOT_KNOWN = ("prompt", "before")
 """Texts of `extra` that a model wrote: no evidence."""
+REASONS: list[str | None] = [None, *(check.reason for check in CHECKS), EASY, IRRELEVANT, UNSUPPORTED, REPEAT]
+STAYS = 0
+"""The place of None in REASONS."""
+JUDGED_BY = [name for name in SCHEMA.names if name not in ("split", "source", "subject", "language", "boxes", "mask")]
 DROPPED = pa.schema([*SCHEMA, ("reason", pa.string()), ("detail", pa.string())])
-BLOCK = 4096
+BLOCK = 1024
 Progress = Callable[[int], None]
 
 
@@ -110,12 +119,15 @@ def filter_corpus(
         fix = "use " + ", ".join(check.name for check in CHECKS)
         raise InputError(f"there is no check {', '.join(sorted(unknown))}", key="off", fix=fix)
     support = Support(calls, progress) if calls is not None else None
-    reasons, details = _reasons(corpus, limits, easy(blind), workers, support)
+    right = easy(blind)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        card = _write(corpus, partial, reasons, details)
+        with TemporaryDirectory(prefix="scratch-", dir=partial) as scratch, Kept(Path(scratch)) as kept:
+            for block, judged in _judged(corpus, limits, workers):
+                kept.add(*_with_models(block, judged, right, support))
+            card = _write(corpus, partial, kept)
         if support is not None:
             card["support"] = support.account()
         for shard in sorted(corpus.folder.glob("images-*.parquet")):
@@ -127,7 +139,7 @@ def filter_corpus(
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Counter(reason for reason in reasons if reason)
+    return kept.counts
 
 
 class Support:
@@ -155,98 +167,131 @@ class Support:
         return {"model": self.calls.model, "asked": self.asked, "without_verdict": self.silent}
 
 
-def _reasons(
-    corpus: Corpus, limits: Limits, blind: dict[str, str], workers: int, support: Support | None
-) -> tuple[list[str | None], dict[int, str]]:
-    """For every question in order the reason why it goes, and details of some."""
-    reasons: list[str | None] = []
-    repeats, ids, stay = Repeats(), [], []
-    for block, judged in _judged(corpus, limits, workers):
-        found = [reason or blind.get(row["id"]) for row, reason in zip(block, judged)]
-        if support is not None:
-            found = support.reasons(block, found)
-        for row, reason in zip(block, found):
-            if reason is None:
-                asked = " ".join([row["question"], *(row["choices"] or ())])  # with options it is another question
-                repeats.add(row["image"], asked, row["answers"][0])
-                ids.append(row["id"])
-                stay.append(len(reasons))
-            reasons.append(reason)
-    details = {}
-    for place, earlier in repeats.find().items():
-        reasons[stay[place]] = REPEAT
-        details[stay[place]] = f"of {ids[earlier]}"
-    return reasons, details
+# ---------------------------------------------------------------- first reading: judge
 
 
-def _judged(corpus: Corpus, limits: Limits, workers: int) -> Iterator[tuple[list[dict[str, Any]], list[str | None]]]:
-    blocks = _blocks(
-        corpus,
-        [
-            "id",
-            "image",
-            "question",
-            "answers",
-            "choices",
-            "kind",
-            "topic",
-            "origin",
-            "evidence",
-            "modality",
-            "plane",
-            "region",
-            "findings",
-            "extra",
-        ],
-    )
+@dataclass(frozen=True)
+class Judged:
+    """What a worker says of a block."""
+
+    reasons: NDArray[np.uint8]
+    """uint8[N]: the place of the reason in REASONS."""
+    sketches: Sketches
+
+
+def _judged(corpus: Corpus, limits: Limits, workers: int) -> Iterator[tuple[pa.RecordBatch, Judged]]:
+    """Blocks in order, each judged; a few of them are under way at a time."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else nullcontext() as pool:
-        while some := list(islice(blocks, 4 * workers)):
-            pairs = [([pair_of(row) for row in block], limits) for block in some]
-            judged: Iterable[list[str | None]] = pool.map(_judge_all, pairs) if pool else map(_judge_all, pairs)
-            yield from zip(some, judged)
+        waiting: deque[tuple[pa.RecordBatch, Future[Judged]]] = deque()
+        for block in _blocks(corpus, BLOCK, columns=JUDGED_BY):
+            if pool is None:
+                yield block, judge_block(block.serialize(), block.schema, limits)
+                continue
+            waiting.append((block, pool.submit(judge_block, block.serialize(), block.schema, limits)))
+            if len(waiting) > 2 * workers:
+                first, judged = waiting.popleft()
+                yield first, judged.result()
+        for first, judged in waiting:
+            yield first, judged.result()
 
 
-def _judge_all(given: tuple[list[Pair], Limits]) -> list[str | None]:
-    pairs, limits = given
-    return [judge(pair, limits) for pair in pairs]
+def judge_block(data: pa.Buffer, schema: pa.Schema, limits: Limits) -> Judged:
+    """Reasons and sketches of a serialized block (a slice would be sent with all that it is a slice of)."""
+    rows = pa.ipc.read_record_batch(data, schema).to_pylist()
+    reasons = np.array([REASONS.index(judge(pair_of(row), limits)) for row in rows], np.uint8)
+    sketches = sketch(
+        # with options it is another question
+        (row["image"], " ".join([row["question"], *(row["choices"] or ())]), row["answers"][0])
+        if stays
+        else (None, "", "")
+        for row, stays in zip(rows, reasons == STAYS)
+    )
+    return Judged(reasons, sketches)
 
 
-def _blocks(corpus: Corpus, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+def _with_models(
+    block: pa.RecordBatch, judged: Judged, right: dict[str, str], support: Support | None
+) -> tuple[list[str], Judged]:
+    """The ids of a block, and the verdicts with those of models on what the checks leave."""
+    ids, reasons = block.column("id").to_pylist(), judged.reasons
+    for place in np.flatnonzero(reasons == STAYS) if right else ():
+        reasons[place] = REASONS.index(right.get(ids[place]))
+    if support is not None:
+        before = [REASONS[reason] for reason in reasons]
+        reasons[:] = [REASONS.index(reason) for reason in support.reasons(block.to_pylist(), before)]
+    judged.sketches.forget(reasons != STAYS)
+    return ids, judged
+
+
+def _blocks(corpus: Corpus, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(corpus.folder / "questions.parquet") as file:
-        for batch in file.iter_batches(batch_size=BLOCK, columns=columns):
-            yield batch.to_pylist()
+        yield from file.iter_batches(batch_size=size, columns=columns)
 
 
-def _write(corpus: Corpus, folder: Path, reasons: list[str | None], details: dict[int, str]) -> dict[str, Any]:
+class Kept:
+    """What the first reading leaves for the second, in a folder; in memory a byte a pair and what the repeats need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reasons, self._ids, self._repeats = bytearray(), Stored(folder / "ids", np.uint8), Repeats(folder)
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ids.close()
+        self._repeats.close()
+
+    def add(self, ids: list[str], judged: Judged) -> None:
+        self.reasons += judged.reasons.tobytes()
+        names = [name.encode() for name in ids]
+        self._ids.add(np.frombuffer(b"".join(names), np.uint8), np.array([len(name) for name in names], np.int64))
+        self._repeats.add(judged.sketches)
+
+    def find(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], int]:
+        """uint8[N] reasons, int32[N] the earlier pair that a repeat repeats or -1, and the number of pictures left."""
+        reasons, earlier = np.frombuffer(self.reasons, np.uint8), self._repeats.find()
+        reasons[earlier >= 0] = REASONS.index(REPEAT)
+        numbers = np.bincount(reasons, minlength=len(REASONS)).tolist()
+        self.counts.update({name: n for name, n in zip(REASONS, numbers) if name and n})
+        return reasons, earlier, self._repeats.num_images(reasons == STAYS)
+
+    def id(self, place: int) -> str:
+        return self._ids[place].tobytes().decode()
+
+
+# ---------------------------------------------------------------- second reading: write
+
+
+def _write(corpus: Corpus, folder: Path, kept: Kept) -> dict[str, Any]:
     """questions.parquet and dropped.parquet, batch by batch; returns the card."""
     names = ("split", "kind", "topic", "modality", "plane", "region", "language", "origin")
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    images: set[str] = set()
+    reasons, earlier, num_images = kept.find()
     place = 0
     with (
-        pq.ParquetFile(corpus.folder / "questions.parquet") as file,
-        pq.ParquetWriter(folder / "questions.parquet", SCHEMA, compression="zstd") as kept,
+        pq.ParquetWriter(folder / "questions.parquet", SCHEMA, compression="zstd") as good_ones,
         pq.ParquetWriter(folder / "dropped.parquet", DROPPED, compression="zstd") as dropped,
     ):
-        for batch in file.iter_batches(batch_size=BLOCK):
-            some = reasons[place : place + len(batch)]
+        for batch in _blocks(corpus, CorpusWriter.ROWS):
+            here = slice(place, place + len(batch))
+            stays = pa.array(reasons[here] == STAYS)
             table = pa.Table.from_batches([batch]).cast(SCHEMA)
-            good = table.filter(pa.array([reason is None for reason in some]))
-            bad = table.append_column("reason", pa.array(some, pa.string()))
-            bad = bad.append_column("detail", pa.array([details.get(place + k) for k in range(len(some))], pa.string()))
-            kept.write_table(good)
-            dropped.write_table(bad.filter(pa.array([reason is not None for reason in some])))
+            good = table.filter(stays)
+            details = [f"of {kept.id(before)}" if before >= 0 else None for before in earlier[here].tolist()]
+            bad = table.append_column("reason", pa.array([REASONS[reason] for reason in reasons[here]], pa.string()))
+            bad = bad.append_column("detail", pa.array(details, pa.string()))
+            good_ones.write_table(good)
+            dropped.write_table(bad.filter(pc.invert(stays)))
             for name in names:
                 counts[name].update(value or "unknown" for value in good.column(name).to_pylist())
-            images.update(key for key in good.column("image").to_pylist() if key)
             place += len(batch)
-    total = Counter(reason for reason in reasons if reason)
     return {
         **corpus.card,
-        "num_questions": place - sum(total.values()),
-        "num_images": len(images),
+        "num_questions": place - kept.counts.total(),
+        "num_images": num_images,
         "counts": {name: dict(counter.most_common()) for name, counter in counts.items()},
-        "dropped": {**corpus.card.get("dropped", {}), **dict(total.most_common())},
+        "dropped": {**corpus.card.get("dropped", {}), **dict(kept.counts.most_common())},
     }
 
 
