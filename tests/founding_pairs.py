@@ -7,9 +7,14 @@ from typing import Any
 from radvqa.curate.checks import Pair
 from radvqa.curate.parse import read_reply
 
+NOT_SHOWN = ("History", "Exam", "Age", "Sex")
+"""What of a case is no evidence: what was asked and felt, which no picture shows."""
+
 
 def _flat(value: Any) -> str:
-    return " ".join(map(_flat, value.values())) if isinstance(value, dict) else str(value or "")
+    if isinstance(value, dict):
+        return " ".join(_flat(part) for name, part in value.items() if name not in NOT_SHOWN)
+    return str(value or "")
 
 
 def _pair(question: str, answer: str, evidence: str) -> Pair:

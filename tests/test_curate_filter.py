@@ -168,6 +168,7 @@ ROWS = [
     {"question": "What is shown?", "answers": ("Mass of the left lung",), "evidence": "Mass of the left lung"},
     {"answers": ("right",), "evidence": "Mass of the left lung", "extra": {"case_findings": "on the right"}},
     {"answers": ("right",), "evidence": "Mass of the left lung"},
+    {"answers": ("right",), "evidence": "Mass of the left lung", "extra": {"history": "pain on the right"}},
 ]
 
 
@@ -176,11 +177,13 @@ def test_kept_and_dropped_are_all_there_were(tmp_path, workers):
     source = corpus(tmp_path / "a", ROWS)
     counts = filter_corpus(source, tmp_path / "b", workers=workers)
     kept, dropped = Corpus(tmp_path / "b"), pl.read_parquet(tmp_path / "b" / "dropped.parquet")
-    assert [s.id for s in kept.samples()] == ["q0", "q3", "q4"] and dropped["id"].to_list() == ["q1", "q2", "q5"]
-    assert sum(counts.values()) == 3 and all(dropped["reason"].is_not_null())
-    assert kept.card["num_questions"] == 3 and sum(kept.card["dropped"].values()) == 3
+    assert [s.id for s in kept.samples()] == ["q0", "q3", "q4"] and dropped["id"].to_list() == ["q1", "q2", "q5", "q6"]
+    assert sum(counts.values()) == 4 and all(dropped["reason"].is_not_null())
+    assert kept.card["num_questions"] == 3 and sum(kept.card["dropped"].values()) == 4
     assert next(kept.samples()) == next(source.samples()) and kept.image(next(kept.samples()).image).size == (8, 6)
-    assert [(reason, n) for reason, n, _ in examples(tmp_path / "b")] == sorted((r, 1) for r in counts)
+    assert [(reason, n) for reason, n, _ in examples(tmp_path / "b")] == sorted(
+        counts.items(), key=lambda found: (-found[1], found[0])
+    )
     with pytest.raises(InputError, match="nothing was filtered"):
         examples(tmp_path / "a")
 

@@ -43,8 +43,8 @@ REPEAT = "repeats an earlier pair"
 EASY = "answered without the picture"
 IRRELEVANT = "the picture makes no difference"
 UNSUPPORTED = "a language model finds no support for the answer"
-NOT_KNOWN = ("prompt", "before")
-"""Texts of `extra` that a model wrote: no evidence."""
+NO_EVIDENCE = ("prompt", "before", "history", "exam", "age", "sex", "indication", "clinical_history")
+"""Texts of `extra` that a model wrote, or that tell of the patient what no picture shows."""
 REASONS: list[str | None] = [None, *(check.reason for check in CHECKS), EASY, IRRELEVANT, UNSUPPORTED, REPEAT]
 STAYS = 0
 """The place of None in REASONS."""
@@ -60,7 +60,7 @@ def pair_of(row: dict[str, Any]) -> Pair:
     caption = bool(evidence) and answer == evidence
     known = [evidence, *(row[name] or "" for name in ("modality", "plane", "region")), *(row["findings"] or ())]
     extra = json.loads(row["extra"] or "{}")
-    known += [value for name, value in extra.items() if isinstance(value, str) and name not in NOT_KNOWN]
+    known += [value for name, value in extra.items() if isinstance(value, str) and name not in NO_EVIDENCE]
     if not evidence or row["origin"] == "template":
         known = []
     instruction = row["origin"] == "template" and row["topic"] == "description"

@@ -108,6 +108,7 @@ def _shared(file: Path, row: int, record: Record, case: Record) -> dict[str, Any
     extra = {key.lower().replace(" ", "_"): about.get(key) for key in ("Age", "Sex", "ACR Codes", "Modality", "Plane")}
     extra |= {name: history.get(key) for key, name in CASE_KEPT.items()}
     extra |= {"location": record.get("Location"), "image_name": record["image"], "category": topic.get("Category")}
+    extra["discussion"] = topic.get("Disease Discussion")
     return {
         "source": CARD.name,
         "evidence": _caption(record, file, row),
