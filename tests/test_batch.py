@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, PaliGemmaProcessor, SiglipImageProcessor
 
-from radvqa.batch import IGNORED, collate, collate_image_first, encode, prefix_mask
+from radvqa.batch import IGNORED, as_mask, collate, collate_image_first, encode, prefix_visible
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma
 from radvqa.prompt import prompt, sample_prompt, sample_target
@@ -96,7 +96,7 @@ def test_without_an_answer_nothing_is_supervised(tokenizer):
 def test_mask_as_drawn():
     causal = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 0]]).bool()
     real = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 0]]).bool()
-    full, left, right = prefix_mask(causal, real)[:, 0].long().tolist()
+    full, left, right = as_mask(prefix_visible(causal, real), causal)[:, 0].long().tolist()
     assert full == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert left == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 1]]
     assert right == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]

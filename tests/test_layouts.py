@@ -110,7 +110,7 @@ def test_the_last_layer_at_some_positions_equals_it_at_all(base, sources):
     layer = model.family.core(model.network).model.language_model.layers[-1]
     assert not layer._forward_pre_hooks  # it takes itself away
     layer.gradient_checkpointing = True
-    with last_layer_at(layer.train(), at) as chosen:
+    with last_layer_at(layer.train(), at, batch.attention_mask) as chosen:
         assert torch.equal(chosen(whole), whole[at]) and not layer._forward_pre_hooks
 
 

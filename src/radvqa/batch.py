@@ -11,7 +11,7 @@ In: prompts, answers and pictures. Out: a Batch whose rows are questions and who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -19,6 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
 """The label of a position without supervision."""
+Visible = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""int rows, queries, keys, broadcast against each other -> bool, whether the query may look at the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,21 @@ class Batch:
     labels: torch.Tensor
     """int[B, L], the token itself where it is supervised, IGNORED elsewhere."""
 
-    def attention_mask(self) -> torch.Tensor:
-        """bool[B, 1, L, L], True where the row (query) may look at the column (key)."""
-        return prefix_mask(self.causal, self.real)
+    def visible(self) -> Visible:
+        """What may look at what, entry by entry: see prefix_visible."""
+        return prefix_visible(self.causal, self.real)
+
+    def attention_mask(self, queries: torch.Tensor | None = None) -> torch.Tensor:
+        """bool[B, 1, L, L], True where the row (query) may look at the column (key); or [B, 1, T, L] of int[B, T] queries."""
+        return as_mask(self.visible(), self.ids, queries)
 
     @property
     def num_supervised(self) -> int:
         return int((self.labels != IGNORED).sum())
+
+    def pinned(self) -> Batch:
+        """The batch in memory that a GPU copies from while it computes."""
+        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
         """The batch on another device, its pixels in another dtype."""
@@ -103,8 +113,8 @@ class Batch:
         return replace(self, **moved)
 
 
-def prefix_mask(causal: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """bool[B, 1, L, L] from bool[B, L] `causal` and `real`: k is visible to q when cumsum(causal)[k] <= cumsum(causal)[q].
+def prefix_visible(causal: torch.Tensor, real: torch.Tensor) -> Visible:
+    """From bool[B, L] `causal` and `real`: k is visible to q when cumsum(causal)[k] <= cumsum(causal)[q].
 
     `i` image, `p` prompt, `a` answer, `.` padding; a row is a query, 1 where it may look:
 
@@ -117,7 +127,13 @@ def prefix_mask(causal: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     Padding is never looked at; its own rows look at something so that no softmax is empty.
     """
     order = causal.long().cumsum(1)
-    return ((order[:, None, :] <= order[:, :, None]) & real[:, None, :])[:, None]
+    return lambda row, q, k: real[row, k] & (order[row, k] <= order[row, q])
+
+
+def as_mask(visible: Visible, like: torch.Tensor, queries: torch.Tensor | None = None) -> torch.Tensor:
+    """bool[B, 1, T, L] for sequences [B, L] `like`: all their positions as queries, or int[B, T] of them."""
+    rows, places = (torch.arange(n, device=like.device) for n in like.shape)
+    return visible(rows[:, None, None], (places[None] if queries is None else queries)[..., None], places)[:, None]
 
 
 def collate(
@@ -179,13 +195,15 @@ class PackedBatch(Batch):
     owner: torch.Tensor
     """int[B, L]: 0 a picture with what stands around it, 1, 2, ... the row's questions, -1 padding."""
 
-    def attention_mask(self) -> torch.Tensor:
-        """bool[B, 1, L, L]: of the same picture, a token of the picture or of the same question, and not later."""
-        order = self.causal.long().cumsum(1)  # image tokens that see each other stand at one place
-        allowed = (self.owner[:, None, :] == 0) | (self.owner[:, None, :] == self.owner[:, :, None])
-        allowed &= order[:, None, :] <= order[:, :, None]
-        allowed &= self.picture[:, None, :] == self.picture[:, :, None]
-        return (allowed & self.real[:, None, :])[:, None]
+    def visible(self) -> Visible:
+        """Of the same picture, a token of the picture or of the same question, and not later."""
+        owner, picture, not_later = self.owner, self.picture, super().visible()
+
+        def visible(row: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            near = (owner[row, k] == 0) | (owner[row, k] == owner[row, q])
+            return near & (picture[row, k] == picture[row, q]) & not_later(row, q, k)
+
+        return visible
 
 
 def pack(lengths: Sequence[int]) -> list[list[int]]:

@@ -1,24 +1,26 @@
 """How much faster the loop is than the founding recipe as anyone would write it, on the same model, data and order.
 
 In: sizes. Out: questions a second of transformers `Trainer` + peft + the processor as collator (one row a question), of
-TRL's `SFTTrainer` with the same collator, and of our two layouts, alternating in one process; peak memory of each in a
-process of its own; losses step by step.
+TRL's `SFTTrainer` with the same collator, and of our two layouts; peak memory of each; losses step by step.
 
     print(compare(Sizes(questions=8, image_px=224), steps=4))
 
-Seconds are processor seconds of the process where only the CPU works (what else runs on the machine then matters little),
-by the clock on a GPU. TRL's own collator cannot train PaliGemma: it hands completions to the processor without a picture,
+On a CPU the arms alternate in one process, seconds are processor seconds (what else runs on the machine then matters
+little), and peak memory is that of each arm in a process of its own. On a GPU the arms run one after another, so that
+each has the memory to itself, seconds are by the clock, and pictures and the baseline's batches are ready before it
+starts: there other processes make them in time. TRL's own collator cannot train PaliGemma: it hands completions to the processor without a picture,
 which the processor refuses, and would make them part of the bidirectional prefix; so TRL gets the processor as collator.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -33,7 +35,7 @@ from transformers import (
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
     PrinterCallback,
-    SiglipImageProcessor,
+    SiglipImageProcessorPil,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -41,6 +43,7 @@ from transformers import (
 
 from radvqa.batch import encode
 from radvqa.bench_model import Sizes, config_of, rows_of, tokenizer_of
+from radvqa.cost import matmul_ceiling
 from radvqa.families import PaliGemma
 from radvqa.model import VQAModel, adapt
 from radvqa.order import Item
@@ -49,13 +52,31 @@ from radvqa.recipe_sections import Adapt, Stage, TrainSource
 from radvqa.stage import measuring
 from radvqa.stepper import Stepper
 
-Step = Callable[[int], tuple[float, float]]
-"""Step number -> loss, seconds."""
+
+@dataclass(frozen=True)
+class Done:
+    """One step of an arm."""
+
+    loss: float
+    seconds: float
+    mfu: float | None = None
+    """Share of what large matrix products reach, see Stepper; of our arms."""
+
+
+Step = Callable[[int], Done]
+"""Of a step's number."""
 OURS = ("prefix", "image-first")
 ARMS = ("trainer", *(("trl",) if find_spec("trl") else ()), *OURS)
 """TRL is among them where it is installed (`pip install radvqa[bench]`)."""
 CASES = tuple(Sizes(n, px, rows_at_once=22 if px == 224 else 11) for px in (224, 448) for n in (8, 22, 4, 1))
 """1, 4, 8 and 22 questions an image at 256 and 1,024 image tokens; 22 rows of 1,024 tokens in two halves."""
+FULL = (
+    Sizes(8, 224, 257_216, batch_size=256, full_size=True, rows_at_once=32),
+    Sizes(8, 448, 257_216, batch_size=128, full_size=True, rows_at_once=8),
+    Sizes(22, 224, 257_216, batch_size=264, full_size=True, rows_at_once=33),
+    Sizes(1, 224, 257_216, batch_size=64, full_size=True, rows_at_once=32),
+)
+"""PaliGemma-3B on a GPU of 80 GB or more: steps long enough to keep it busy, micro-batches that the baseline can hold."""
 
 
 class Bench:
@@ -68,7 +89,7 @@ class Bench:
         )  # the Trainer wants a folder; it goes with this object
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = tokenizer_of(sizes.vocabulary)
-        self.pictures_processor = SiglipImageProcessor(
+        self.pictures_processor = SiglipImageProcessorPil(
             size={"height": sizes.image_px, "width": sizes.image_px}, image_mean=[0.5] * 3, image_std=[0.5] * 3
         )
         self.pictures_processor.image_seq_length = sizes.image_tokens  # type: ignore[attr-defined]
@@ -77,6 +98,8 @@ class Bench:
         images = steps * sizes.per_step // sizes.questions
         self.pictures = [Image.fromarray(rng.integers(0, 255, (300, 300, 3), np.uint8)) for _ in range(images)]
         self.rows = rows_of(sizes, images)
+        self._ready: dict[Any, Any] = {}
+        """What is made once, where a GPU works."""
 
     def model(self, layout: str) -> VQAModel:
         """The model with its LoRA, the same weights every time."""
@@ -90,8 +113,19 @@ class Bench:
         return adapt(model, Adapt(rank=self.sizes.rank, layout=layout))  # type: ignore[arg-type]
 
     def batch(self, keys: Sequence[str]) -> torch.Tensor:
-        """Pictures by number: decoding and resizing are paid at every step, as by the baseline."""
+        """Pictures by number: on a CPU decoding and resizing are paid at every step, as by the baseline."""
+        return self.once(tuple(keys), self._batch)
+
+    def _batch(self, keys: Sequence[str]) -> torch.Tensor:
         return self.form.normalise(np.stack([self.form.resize(self.pictures[int(key)]) for key in keys]))
+
+    def once(self, of: tuple[Any, ...], make: Callable[[Any], Any]) -> Any:
+        """make(of), kept where a GPU works."""
+        if self.device.type == "cpu":
+            return make(of)
+        if of not in self._ready:
+            self._ready[of] = make(of)
+        return self._ready[of]
 
     def ahead(self, keys: Sequence[str]) -> None:
         """Nothing is made before it is needed, as by the baseline."""
@@ -117,16 +151,22 @@ class Bench:
         )  # fmt: skip
         stepper = Stepper(model, items, self, stage, 0, places=range(len(items)))
 
-        def step(number: int) -> tuple[float, float]:
+        def step(number: int) -> Done:
+            if self.device.type == "cuda":  # makes the pictures ready
+                [stepper.build(model, self, part) for part in stepper.micro_batches(number)]
             start = self.clock()
-            return stepper.step(number)["loss"], self.clock() - start
+            row = stepper.step(number)
+            return Done(row["loss"], self.clock() - start, row["mfu"])
 
         return step
 
     def collate(self, rows: Sequence[dict[str, int]]) -> Any:
         """The processor as collator: a row a question, each with its picture."""
+        return dict(self.once(tuple(row["row"] for row in rows), self._collate))
+
+    def _collate(self, numbers: Sequence[int]) -> Any:
         processor = PaliGemmaProcessor(image_processor=self.pictures_processor, tokenizer=self.tokenizer)
-        asked = [self.rows[row["row"]] for row in rows]
+        asked = [self.rows[number] for number in numbers]
         return processor(
             images=[self.pictures[i] for i, _, _ in asked], text=["<image>" + prompt for _, prompt, _ in asked],
             suffix=[answer for _, _, answer in asked], return_tensors="pt", padding=True,
@@ -146,10 +186,14 @@ class Bench:
         trainer = make(self.model("prefix").network, arguments, data_collator=self.collate, callbacks=[watch])
         trainer.remove_callback(PrinterCallback)
 
-        def step(number: int) -> tuple[float, float]:
-            trainer.train_dataset = [{"row": number * sizes.per_step + i} for i in range(sizes.per_step)]
+        def step(number: int) -> Done:
+            rows = [{"row": number * sizes.per_step + i} for i in range(sizes.per_step)]
+            if self.device.type == "cuda":
+                size = sizes.per_step // sizes.accumulation
+                [self.collate(rows[at : at + size]) for at in range(0, len(rows), size)]
+            trainer.train_dataset = rows
             trainer.train()
-            return watch.losses[-1], watch.times[-1] - watch.times[-2]
+            return Done(watch.losses[-1], watch.times[-1] - watch.times[-2])
 
         return step
 
@@ -191,36 +235,59 @@ class Watch(TrainerCallback):
 
 
 def compare(sizes: Sizes, steps: int = 4, arms: Sequence[str] = ARMS) -> dict[str, Any]:
-    """Alternating steps of the arms: the median seconds of a step but the first, ratios to the first arm, and losses."""
+    """Steps of the arms: the median seconds of a step but the first, ratios to the first arm, and losses."""
     bench = Bench(sizes, steps)
-    work = {name: bench.arm(name) for name in arms}
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    losses: dict[str, list[float]] = {name: [] for name in arms}
-    for step in range(steps):
-        for name, do in work.items():
-            loss, taken = do(step)
-            losses[name].append(loss)
-            seconds[name].append(taken)
-    median = {name: float(np.median(values[1:])) for name, values in seconds.items()}
+    done, peak = one_after_another(bench, arms) if bench.device.type == "cuda" else (alternating(bench, arms), {})
+    losses = {name: [step.loss for step in some] for name, some in done.items()}
+    median = {name: float(np.median([step.seconds for step in some[1:]])) for name, some in done.items()}
     first = arms[0]
-    return {
+    found = {
         **asdict(sizes),
         "per_step": sizes.per_step,
         "steps": steps,
         "image_tokens": sizes.image_tokens,
-        "seconds": seconds,
+        "seconds": {name: [step.seconds for step in some] for name, some in done.items()},
         "questions_per_s": {name: sizes.per_step / value for name, value in median.items()},
         "ratio": {name: median[first] / value for name, value in median.items()},
         "loss_difference": {n: float(np.abs(np.subtract(losses[n], losses[first])).max()) for n in arms},
         "first_loss": losses[first][0],
         "last_loss": {name: values[-1] for name, values in losses.items()},
+        "mfu": {name: float(np.median([step.mfu for step in done[name][1:]])) for name in arms if name in OURS},
     }
+    if peak:
+        found["peak_bytes"], found["peak_share"] = peak, {name: value / peak[first] for name, value in peak.items()}
+    return found
+
+
+def alternating(bench: Bench, arms: Sequence[str]) -> dict[str, list[Done]]:
+    """Step by step, each arm its turn: what disturbs the machine disturbs all of them."""
+    work = {name: bench.arm(name) for name in arms}
+    done: dict[str, list[Done]] = {name: [] for name in arms}
+    for step in range(bench.steps):
+        for name, do in work.items():
+            done[name].append(do(step))
+    return done
+
+
+def one_after_another(bench: Bench, arms: Sequence[str]) -> tuple[dict[str, list[Done]], dict[str, int]]:
+    """All steps of an arm, then of the next, with the GPU's memory and compiled programs to itself; its peak bytes too."""
+    done, peak = {}, {}
+    for name in arms:
+        torch._dynamo.reset()
+        do = bench.arm(name)
+        torch.cuda.reset_peak_memory_stats()
+        done[name] = [do(step) for step in range(bench.steps)]
+        peak[name] = torch.cuda.max_memory_allocated()
+        del do
+        gc.collect()
+        torch.cuda.empty_cache()
+    return done, peak
 
 
 def peak_memory(sizes: Sizes, arms: Sequence[str] = ARMS) -> dict[str, Any]:
-    """Peak bytes of two steps of each arm in a process of its own, and their share of the first arm's.
+    """Peak resident bytes of two steps of each arm in a process of its own, and their share of the first arm's.
 
-    On a GPU its allocator's; on a CPU resident memory, Python, the libraries and the weights included.
+    Python, the libraries and the weights included.
     """
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         peak = {name: pool.apply(_peak, (sizes, name)) for name in arms}
@@ -232,8 +299,7 @@ def _peak(sizes: Sizes, name: str) -> float:
     do = bench.arm(name)
     with measuring() as measured:
         do(0), do(1)
-        found = measured()
-    return float(found["peak_gpu_bytes" if bench.device.type == "cuda" else "peak_rss_bytes"])
+        return float(measured()["peak_rss_bytes"])
 
 
 def report(
@@ -242,24 +308,28 @@ def report(
     """All that the benchmark says, one finding at a time to `keep(name, value)`; what is in `found` is not done again.
 
     Peak memory with PaliGemma's own 257,216 words, the questions a second of every case (TRL's at 256 image tokens), and
-    losses of the exact layout against the Trainer's over 50 steps.
+    losses of the exact layout against the Trainer's over 50 steps. `full_size`: PaliGemma-3B on a GPU, without TRL.
     """
-    whole = Sizes(vocabulary=257_216, full_size=full_size)
-    work: dict[str, Callable[[], Any]] = {"peak memory": partial(peak_memory, whole)}
-    for case in CASES:
-        sizes = replace(case, full_size=full_size)
+    work: dict[str, Callable[[], Any]] = {}
+    if not full_size:
+        work["peak memory"] = partial(peak_memory, Sizes(vocabulary=257_216))
+    for sizes in FULL if full_size else CASES:
         name = f"{sizes.questions} questions an image, {sizes.image_tokens} image tokens"
-        arms = ARMS if sizes.image_tokens == 256 else ("trainer", *OURS)
+        arms = ARMS if sizes.image_tokens == 256 and not full_size else ("trainer", *OURS)
         work[name] = partial(compare, sizes, steps, arms)
-    work["losses"] = partial(compare, Sizes(full_size=full_size), 50, ("trainer", "prefix"))
+    if not full_size:
+        work["losses"] = partial(compare, Sizes(), 50, ("trainer", "prefix"))
     for name, do in work.items():
         if name not in found:
             keep(name, do())
 
 
-def machine() -> dict[str, str]:
+def machine() -> dict[str, Any]:
     """What the numbers were measured on and with."""
     cores = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cores
     names = ("torch", "transformers", "peft", "accelerate", *(("trl",) if "trl" in ARMS else ()))
-    return {"device": device, "date": datetime.now(UTC).date().isoformat(), **{name: version(name) for name in names}}
+    found: dict[str, Any] = {"device": cores, "date": datetime.now(UTC).date().isoformat()}
+    if torch.cuda.is_available():
+        found["device"] = torch.cuda.get_device_name()
+        found["matmul_tflops"] = matmul_ceiling("cuda", torch.bfloat16) / 1e12
+    return found | {name: version(name) for name in names}

@@ -101,9 +101,9 @@ def step_bytes(
 
 
 @cache
-def matmul_ceiling(device: str, dtype: torch.dtype, seconds: float = 0.2) -> float:
+def matmul_ceiling(device: str, dtype: torch.dtype, seconds: float = 0.3) -> float:
     """Operations a second that large matrix products reach on this kind of device, measured once: what MFU is a share of."""
-    size = 4096 if device == "cuda" else 768
+    size = 8192 if device == "cuda" else 768
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best, start = 0.0, time.perf_counter()
     while time.perf_counter() - start < seconds:

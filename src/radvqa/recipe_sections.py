@@ -236,6 +236,9 @@ class Stage(Part):
     gradient_checkpointing: bool = False
     """Whether activations are computed again for the backward pass instead of kept: about a third slower, for a
     fraction of the memory."""
+    compile: bool | None = None
+    """Whether the layers of both towers are compiled: the first step takes a minute or two longer, the others less time
+    and memory. null: on a GPU, unless the method is dora or qlora."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that decode and resize pictures ahead of the step, onto the disk; null: none where the CPU trains, up
     to 8 beside a GPU."""

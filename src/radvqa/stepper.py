@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from radvqa.batch import IGNORED, Batch
+from radvqa.compiled import compile_layers, wants_compiling
 from radvqa.cost import matmul_ceiling, step_flops
 from radvqa.errors import InputError
 from radvqa.layouts import BUILDERS, COSTS, Build, Pictures
@@ -40,19 +41,24 @@ LOOK_AHEAD = 4
 
 
 class AnswerLoss(nn.Module):
-    """Batch -> summed cross-entropy (nats) of its supervised tokens: each image encoded once, logits only where needed."""
+    """Batch -> summed cross-entropy (nats) of its supervised tokens: each image encoded once, logits only where needed.
+
+    The batch may lie on the CPU: where the loss looks is then known before a GPU has computed anything, and nothing waits.
+    """
 
     def __init__(self, model: VQAModel) -> None:
         super().__init__()
-        self.network, self.family = model.network, model.family
+        self.network, self.family, self.model = model.network, model.family, model
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        is_features = batch.pixels.ndim == 3
-        features = batch.pixels if is_features else self.family.encode(self.network, batch.pixels)
         target = torch.cat([batch.labels[:, 1:], torch.full_like(batch.labels[:, :1], IGNORED)], 1)
         here = target != IGNORED
+        device, dtype = self.model.device, self.model.dtype
+        wanted, batch = target[here].to(device, non_blocking=True), batch.to(device, dtype)
+        is_features = batch.pixels.ndim == 3
+        features = batch.pixels if is_features else self.family.encode(self.network, batch.pixels)
         logits = self.family.logits(self.network, self.family.hidden(self.network, batch, features, at=here))
-        return cross_entropy(logits, target[here], reduction="sum")
+        return cross_entropy(logits, wanted, reduction="sum")
 
 
 class Stepper:
@@ -80,9 +86,13 @@ class Stepper:
         fuse(model.network)
         if stage.gradient_checkpointing:
             model.family.recompute(model.network)
+        if wants_compiling(stage, model.device):
+            compile_layers(model)
         self.loss = AnswerLoss(model)
         self.size = stage.batch_size
         """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
+        self._next: tuple[tuple[int, Sequence[Item]], Batch] | None = None
+        """The batch that was made while a GPU worked, and its step and questions."""
 
     @property
     def items(self) -> Sequence[Item]:
@@ -118,20 +128,21 @@ class Stepper:
         torch.manual_seed(_number(self.seed, step, 1, self.accelerator.process_index))
         self.model.network.train()
         self.store.ahead(self._coming(step))
-        wait_s, total, micro = 0.0, torch.zeros(()), self.micro_batches(step)
+        wait_s, micro = 0.0, self.micro_batches(step)
+        losses: list[torch.Tensor] = []
         tokens = sum(item.encoded.num_supervised for item in self.order.step(step))
         images, flops = 0, 0.0
-        for items in micro:
+        for number, items in enumerate(micro):
             began = time.perf_counter()
-            batch = self._batch(items, step)
+            batch = self._take(items, step)
             wait_s += time.perf_counter() - began
             images += len(batch.pixels)
             flops += self._flops(batch)
-            loss = self.loss(batch.to(self.model.device, self.model.dtype)) / tokens
-            self._check(loss, step, items)
+            loss = self.loss(batch) / tokens
             loss.backward()
-            total += loss.detach().cpu()
-        total = self._sum_over_processes(total)
+            losses.append(loss.detach())
+            self._make_next(step, micro[number + 1 :])
+        total = self._sum_over_processes(self._finite(losses, step, micro))
         rate = learning_rate(self.stage, step, self.num_steps)
         norm = self._move(rate, step)
         return {
@@ -149,6 +160,20 @@ class Stepper:
         end = min((step // self.per_epoch + 1) * self.per_epoch, self.num_steps, step + LOOK_AHEAD)
         return [item.image for i in range(step, end) for item in self._mine(i)]
 
+    def _take(self, items: Sequence[Item], step: int) -> Batch:
+        """The batch of these questions, made before or now."""
+        made, self._next = self._next, None
+        return made[1] if made is not None and made[0] == (step, items) else self._batch(items, step)
+
+    def _make_next(self, step: int, rest: Sequence[Sequence[Item]]) -> None:
+        """Make the batch that comes next while a GPU still computes; where the CPU computes nothing is gained by it."""
+        if self.model.device.type != "cuda":
+            return
+        if not rest and step + 1 < self.num_steps:
+            step, rest = step + 1, self.micro_batches(step + 1)
+        if rest:
+            self._next = (step, rest[0]), self._batch(rest[0], step).pinned()
+
     def _batch(self, items: Sequence[Item], step: int) -> Batch:
         batch = self.build(self.model, self.store, items)
         if self.stage.augment == "none":
@@ -162,14 +187,18 @@ class Stepper:
         rows, length = batch.ids.shape
         return step_flops(self.model.family, self.stage.adapt, towered, rows, length, batch.num_supervised)
 
-    def _check(self, loss: torch.Tensor, step: int, items: Sequence[Item]) -> None:
-        if not torch.isfinite(loss):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise InputError(
-                f"the loss is {loss.item()} at step {step}",
-                row=", ".join(item.id for item in items[:5]),
-                fix="lower lr, or look at these questions",
-            )
+    def _finite(self, losses: Sequence[torch.Tensor], step: int, micro: Sequence[Sequence[Item]]) -> torch.Tensor:
+        """The sum of the micro-batches' losses, the first moment that a GPU is waited for."""
+        total = sum(losses, torch.zeros((), device=self.model.device)).cpu()
+        if torch.isfinite(total):
+            return total
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, items = next((loss, items) for loss, items in zip(losses, micro) if not torch.isfinite(loss))
+        raise InputError(
+            f"the loss is {loss.item()} at step {step}",
+            row=", ".join(item.id for item in items[:5]),
+            fix="lower lr, or look at these questions",
+        )
 
     def _sum_over_processes(self, total: torch.Tensor) -> torch.Tensor:
         """The step's loss; gradients of all processes are added in place, one message for all of them."""
@@ -228,7 +257,7 @@ class Stepper:
         total = torch.zeros(1, dtype=torch.float64)
         for part in cut(items, self.size, self.stage.max_tokens, self.cost)[rank::num]:
             batch = self.build(self.model, self.store, part)
-            total += float(self.loss(batch.to(self.model.device, self.model.dtype)))
+            total += float(self.loss(batch))
         if num > 1:
             total = self.accelerator.reduce(total.to(self.model.device), "sum")
         return float(total) / sum(item.encoded.num_supervised for item in items)

@@ -19,7 +19,8 @@ from transformers import Cache, PaliGemmaForConditionalGeneration, PretrainedCon
 
 from radvqa.batch import Batch, Encoded, encode
 from radvqa.errors import InputError
-from radvqa.families.last_layer import last_layer_at
+from radvqa.families.blocks import BLOCKS, LEAST, BlockMask, block_mask
+from radvqa.families.last_layer import additive, last_layer_at
 
 LANGUAGE_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 VISION_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -122,28 +123,24 @@ class PaliGemma:
         embeds = embeds.masked_scatter(is_image[..., None].expand_as(embeds), images)
         if at is None:
             return self.language(network, embeds, batch.attention_mask(), batch.position_ids, cache)
-        with last_layer_at(core.model.language_model.layers[-1], at) as chosen:
-            return chosen(self.language(network, embeds, batch.attention_mask(), batch.position_ids))
+        blocks = core.model.language_model.config._attn_implementation == BLOCKS and batch.ids.shape[1] >= LEAST
+        mask = block_mask(batch) if blocks else batch.attention_mask()
+        with last_layer_at(core.model.language_model.layers[-1], at, batch.attention_mask) as chosen:
+            return chosen(self.language(network, embeds, mask, batch.position_ids))
 
     def language(
         self,
         network: nn.Module,
         embeds: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | BlockMask,
         position_ids: torch.Tensor,
         cache: Cache | None = None,
     ) -> torch.Tensor:
         """Gemma on embeddings float[B, L, D] under our own mask bool[B, 1, L, K] (K counts what the cache holds)."""
-        additive = torch.zeros(mask.shape, dtype=embeds.dtype, device=embeds.device)
-        additive = additive.masked_fill(~mask, torch.finfo(embeds.dtype).min)
-        window = getattr(self.text, "sliding_window", None)
-        longest = mask.shape[-1] if cache is not None else int(position_ids.max())  # a packed row holds several
-        if window is not None and longest > window:
-            raise InputError(
-                f"a sequence of {longest} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
-            )
+        self._fits(mask.shape[-1] if cache is not None else position_ids)
+        given = mask if isinstance(mask, BlockMask) else additive(mask, embeds.dtype)
         kinds = set(getattr(self.text, "layer_types", None) or ())
-        masks = dict.fromkeys(kinds, additive) if "sliding_attention" in kinds else additive
+        masks = dict.fromkeys(kinds, given) if "sliding_attention" in kinds else given
         return (
             self.core(network)
             .model.language_model(
@@ -155,6 +152,15 @@ class PaliGemma:
             )
             .last_hidden_state
         )
+
+    def _fits(self, length: int | torch.Tensor) -> None:
+        """Raises InputError where a sequence, by its length or its positions, is longer than an attention window."""
+        window = getattr(self.text, "sliding_window", None)
+        longest = 0 if window is None else int(torch.as_tensor(length).max())  # a packed row holds several sequences
+        if window is not None and longest > window:
+            raise InputError(
+                f"a sequence of {longest} tokens", key="sliding_window", fix=f"this checkpoint takes {window}"
+            )
 
     def recompute(self, network: nn.Module) -> None:
         """Compute activations again for the backward pass, but for the last layer, of which little is kept anyway."""

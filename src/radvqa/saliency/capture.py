@@ -39,6 +39,14 @@ TOWERS = {
 """How the attention modules of each tower are named, below whatever wraps the network."""
 
 
+GPU_ROWS = 1024
+
+
+def rows_at_once(on: torch.Tensor, in_cache: int) -> int:
+    """Rows of a softmax computed together: on a CPU as many as its cache holds, on a GPU enough to keep it busy."""
+    return in_cache if on.device.type == "cpu" else GPU_ROWS
+
+
 @dataclass(frozen=True)
 class Attention:
     """One call of one attention layer: B rows, H query heads on K key heads, R kept queries, L keys, head size d."""

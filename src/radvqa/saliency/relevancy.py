@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import torch
 
+from radvqa.saliency.capture import rows_at_once
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.trace import Trace, spread, trace
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 CHUNK = 32
+"""Rows at a time on a CPU."""
 
 
 def explain(turn: Turn, target: Target = WHOLE, *, tower: bool = True) -> Explanation:
@@ -54,7 +56,9 @@ def propagate(traced: Trace, tower: str, start: torch.Tensor) -> torch.Tensor:
         scaled = outer.float() * (carried / layer.num_heads)[:, :, None, None]
         added = torch.zeros_like(carried)
         wanted = torch.nonzero((carried != 0).any(0)).flatten()
-        for rows in wanted.split(CHUNK) if len(wanted) else ():  # nothing reaches this tower: nothing to carry
+        for rows in (
+            wanted.split(rows_at_once(wanted, CHUNK)) if len(wanted) else ()
+        ):  # nothing reaches this tower: nothing to carry
             weights = layer.weights(rows)[0].flatten(0, 1)  # [H R, L]
             for token in range(len(carried)):
                 few = scaled[token, rows].transpose(0, 1).reshape(len(values), -1, values.shape[1])  # [K, H/K R, d]

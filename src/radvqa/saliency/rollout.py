@@ -6,7 +6,7 @@ In: a turn. Out: for each answer token the share of its rolled-out attention tha
 
 A_l = 0.5 (W_l + I) with W_l the mean over heads; the rollout is A_n ... A_2 A_1, the lowest layer on the right. Only the
 answer's rows of that product are wanted, so a row vector is carried downwards: v <- v A_l. No product of two
-matrices is formed and at most CHUNK rows of a softmax exist at a time.
+matrices is formed and only some rows of a softmax exist at a time.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Sequence
 
 import torch
 
-from radvqa.saliency.capture import Attention
+from radvqa.saliency.capture import Attention, rows_at_once
 from radvqa.saliency.map import Explanation, explanation
 from radvqa.saliency.raw import attention_pass, refuse_contrast
 from radvqa.saliency.sinks import find_sinks
 from radvqa.saliency.turn import WHOLE, Target, Turn
 
 CHUNK = 128
+"""Rows at a time on a CPU."""
 
 
 def rollout(layers: Sequence[Attention], start: torch.Tensor, residual: float = 0.5) -> torch.Tensor:
@@ -35,14 +36,14 @@ def rollout(layers: Sequence[Attention], start: torch.Tensor, residual: float = 
     return carried
 
 
-def times_mean(carried: torch.Tensor, layer: Attention, chunk: int = CHUNK) -> torch.Tensor:
+def times_mean(carried: torch.Tensor, layer: Attention, chunk: int | None = None) -> torch.Tensor:
     """float32[B, T, L]: float32[B, T, L] times the mean over heads of a layer's weights.
 
     Rows that carry nothing are not computed: in the top layer that leaves the answer's own.
     """
     rows = torch.nonzero((carried != 0).flatten(0, 1).any(0)).flatten()
     found = torch.zeros_like(carried)
-    for part in rows.split(chunk):
+    for part in rows.split(chunk or rows_at_once(rows, CHUNK)):
         found += carried[:, :, part] @ layer.weights(part).mean(1)
     return found
 
