@@ -36,6 +36,8 @@ class Sizes:
     """PaliGemma-3B's widths and depths in bfloat16 instead of 16 million parameters."""
     rows_at_once: int | None = None
     """Most rows in a micro-batch where a row is a question; None: a step at once."""
+    prefix_rows: int | None = None
+    """The same for our layout `prefix`, whose rows need less memory; None: as many."""
 
     @property
     def image_tokens(self) -> int:
@@ -45,13 +47,10 @@ class Sizes:
     def per_step(self) -> int:
         return self.questions * max(1, self.batch_size // self.questions)
 
-    @property
-    def accumulation(self) -> int:
-        """Micro-batches in a step where a row is a question, all of one size."""
-        return next(n for n in range(1, self.per_step + 1) if self.per_step % n == 0 and self.fits(self.per_step // n))
-
-    def fits(self, rows: int) -> bool:
-        return self.rows_at_once is None or rows <= self.rows_at_once
+    def accumulation(self, most: int | None) -> int:
+        """Micro-batches in a step where a row is a question, all of one size, of at most so many rows."""
+        sizes = (n for n in range(1, self.per_step + 1) if self.per_step % n == 0)
+        return next(n for n in sizes if most is None or self.per_step // n <= most)
 
 
 def rows_of(sizes: Sizes, images: int) -> list[tuple[int, str, str]]:

@@ -71,9 +71,9 @@ ARMS = ("trainer", *(("trl",) if find_spec("trl") else ()), *OURS)
 CASES = tuple(Sizes(n, px, rows_at_once=22 if px == 224 else 11) for px in (224, 448) for n in (8, 22, 4, 1))
 """1, 4, 8 and 22 questions an image at 256 and 1,024 image tokens; 22 rows of 1,024 tokens in two halves."""
 FULL = (
-    Sizes(8, 224, 257_216, batch_size=256, full_size=True, rows_at_once=32),
-    Sizes(8, 448, 257_216, batch_size=128, full_size=True, rows_at_once=8),
-    Sizes(22, 224, 257_216, batch_size=264, full_size=True, rows_at_once=33),
+    Sizes(8, 224, 257_216, batch_size=256, full_size=True, rows_at_once=32, prefix_rows=64),
+    Sizes(8, 448, 257_216, batch_size=128, full_size=True, rows_at_once=8, prefix_rows=16),
+    Sizes(22, 224, 257_216, batch_size=264, full_size=True, rows_at_once=33, prefix_rows=66),
     Sizes(1, 224, 257_216, batch_size=64, full_size=True, rows_at_once=32),
 )
 """PaliGemma-3B on a GPU of 80 GB or more: steps long enough to keep it busy, micro-batches that the baseline can hold."""
@@ -144,7 +144,7 @@ class Bench:
             Item(str(n), str(i), encode(self.tokenizer, model.family.num_image_tokens, p, a))
             for n, (i, p, a) in enumerate(self.rows)
         ]
-        parts = sizes.accumulation if layout == "prefix" else 1
+        parts = sizes.accumulation(sizes.prefix_rows or sizes.rows_at_once) if layout == "prefix" else 1
         stage = Stage(
             name="bench", data=(TrainSource(corpus="c"),), steps=self.steps, batch_size=sizes.per_step // parts,
             accumulation=parts, questions_per_image=sizes.questions, lr=1e-4,
@@ -175,10 +175,11 @@ class Bench:
     def theirs(self, make: Callable[..., Any]) -> Step:
         """A Trainer, called for one step at a time; what `train()` does before its loop is not counted."""
         watch, sizes = Watch(self.clock), self.sizes
+        parts = sizes.accumulation(sizes.rows_at_once)
         arguments = {
             "output_dir": self.scratch.name, "max_steps": 1, "learning_rate": 1e-4, "lr_scheduler_type": "constant",
-            "per_device_train_batch_size": sizes.per_step // sizes.accumulation, "weight_decay": 0.0,
-            "gradient_accumulation_steps": sizes.accumulation, "max_grad_norm": 1.0, "logging_steps": 1, "report_to": [],
+            "per_device_train_batch_size": sizes.per_step // parts, "weight_decay": 0.0,
+            "gradient_accumulation_steps": parts, "max_grad_norm": 1.0, "logging_steps": 1, "report_to": [],
             "save_strategy": "no", "remove_unused_columns": False, "use_cpu": self.device.type == "cpu",
             "disable_tqdm": True, "dataloader_pin_memory": False, "train_sampling_strategy": "sequential",
             "bf16": sizes.full_size, "gradient_checkpointing": False,
@@ -189,7 +190,7 @@ class Bench:
         def step(number: int) -> Done:
             rows = [{"row": number * sizes.per_step + i} for i in range(sizes.per_step)]
             if self.device.type == "cuda":
-                size = sizes.per_step // sizes.accumulation
+                size = sizes.per_step // parts
                 [self.collate(rows[at : at + size]) for at in range(0, len(rows), size)]
             trainer.train_dataset = rows
             trainer.train()
