@@ -30,7 +30,7 @@ def corpus(tmp_path_factory):
 
 
 def recipe_of(base, corpus, folder):
-    """Two stages, 14 questions a step: of 10 pictures to learn, one to watch, one to ask."""
+    """Three stages, the last sharded, 14 questions a step: of 10 pictures to learn, one to watch, one to ask."""
     split = dict.fromkeys(map(str, range(10)), "train") | {"10": "validation", "11": "test"}
     with CorpusWriter(folder / "corpus", {"name": "sides"}) as writer:
         for sample in corpus.samples():
@@ -46,7 +46,8 @@ def recipe_of(base, corpus, folder):
         "augment": "shift",
         "eval_every": 2,
     }
-    stages = [{"name": "one", "steps": 4, **stage}, {"name": "two", "start": "one", "steps": 2, **stage}]
+    after = {"start": "one", "steps": 2, **stage}
+    stages = [{"name": "one", "steps": 4, **stage}, {"name": "two", **after}, {"name": "three", **after, "shard": True}]
     data = {"c": {"dataset": "corpus", "path": str(folder / "corpus")}}
     recipe = {"name": "x", "model": {"name": str(base)}, "data": data, "stages": stages, "leakage": "report"}
     file = folder / "recipe.yaml"
@@ -72,8 +73,8 @@ def test_two_processes_equal_one_in_loss_and_weights(base, corpus, tmp_path):
     running = started(recipe, tmp_path / "one", 1) + started(recipe, tmp_path / "two", 2)
     said = [process.communicate(timeout=1500)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
-    assert "4/4  two" in said[1] and not said[2]  # the second process says nothing
-    for stage in ("one", "two"):
+    assert "5/5  three" in said[1] and not said[2]  # the second process says nothing
+    for stage in ("one", "two", "three"):
         one, two = (load_file(tmp_path / x / stage / "adapter" / "adapter_model.safetensors") for x in ("one", "two"))
         assert one.keys() == two.keys()
         assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-6

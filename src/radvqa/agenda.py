@@ -18,7 +18,7 @@ from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Source
 
 VERBS = ("import", "leakage", "train", "predict", "score", "consistency", "explain", "trust", "judge", "report")
-UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "compile", "workers", "trackers")
+UNSEEN = ("checkpoint_every_s", "gradient_checkpointing", "compile", "shard", "workers", "trackers")
 """What of a stage its weights do not depend on."""
 
 

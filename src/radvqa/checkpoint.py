@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from radvqa.errors import InputError
+from radvqa.sharding import gather, spread
 from radvqa.stepper import Stepper
 
 
 def save_checkpoint(stepper: Stepper, folder: Path, step: int, memory: dict[str, Any] | None = None) -> None:
-    """Trainable weights, optimizer state and averages after `step` steps; the checkpoint before leaves last."""
+    """Trainable weights, optimizer state and averages after `step` steps; the checkpoint before leaves last.
+
+    The first process writes. Where weights are sharded every process must call this, and what is written is whole, so
+    that another number of processes can go on from it.
+    """
+    parts = _parts(stepper)
+    if not stepper.accelerator.is_main_process:
+        return
     partial = folder / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    named = _trainable(stepper)
-    state = stepper.optimizer.state
-    moments = {
-        f"{name}/{key}": value.contiguous()
-        for name, parameter in named.items()
-        for key, value in state[parameter].items()
-        if isinstance(value, torch.Tensor)
-    }
-    save_file({name: p.detach().contiguous() for name, p in named.items()}, partial / "weights.safetensors")
-    save_file(moments, partial / "optimizer.safetensors")
-    if stepper.average is not None:
-        save_file(stepper.average.weights, partial / "average.safetensors")
+    for name, tensors in parts.items():
+        save_file(tensors, partial / f"{name}.safetensors")
     kept = {"step": step, "seed": stepper.seed, "micro_batch": stepper.size, "memory": memory or {}}
     (partial / "state.json").write_text(json.dumps(kept))
     for path in partial.iterdir():
@@ -61,18 +60,36 @@ def load_checkpoint(stepper: Stepper, folder: Path) -> tuple[int, dict[str, Any]
     state: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         name, _, what = key.rpartition("/")
-        state.setdefault(name, {})[what] = value if what == "step" else value.to(named[name].device)
+        to = named[name]
+        state.setdefault(name, {})[what] = value.to(to.device) if what == "step" else spread(value, to)
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(weights[name])
+            parameter.copy_(spread(weights[name], parameter))
             if name in state:  # a weight that no loss has reached yet has none
                 stepper.optimizer.state[parameter] = state[name]
         if stepper.average is not None:
             for name, average in load_file(where / "average.safetensors").items():
-                stepper.average.weights[name].copy_(average)
+                kept_average = stepper.average.weights[name]
+                kept_average.copy_(spread(average, kept_average))
     kept = json.loads((where / "state.json").read_text())
     stepper.size = kept["micro_batch"]
     return kept["step"], kept["memory"]
+
+
+def _parts(stepper: Stepper) -> dict[str, dict[str, torch.Tensor]]:
+    """What a checkpoint holds, by file; empty in another process than the first."""
+    named = _trainable(stepper)
+    state = stepper.optimizer.state
+    moments = {
+        f"{name}/{key}": value
+        for name, parameter in named.items()
+        for key, value in state[parameter].items()
+        if isinstance(value, torch.Tensor)
+    }
+    parts: dict[str, Mapping[str, torch.Tensor]] = {"weights": named, "optimizer": moments}
+    if stepper.average is not None:
+        parts["average"] = stepper.average.weights
+    return {name: gather(tensors, stepper.accelerator.is_main_process) for name, tensors in parts.items()}
 
 
 def _trainable(stepper: Stepper) -> dict[str, nn.Parameter]:

@@ -22,11 +22,13 @@ MOST = 64
 """Programs of a kind of layer: for each tower, with and without gradients, of one length and of any."""
 
 
-def wants_compiling(stage: Stage, device: torch.device) -> bool:
-    """What a stage asks for; null: on a GPU, but for DoRA and 4-bit weights, whose layers are made of many small steps."""
+def wants_compiling(stage: Stage, device: torch.device, sharded: bool = False) -> bool:
+    """What a stage asks for; null: on a GPU, but for DoRA and 4-bit weights, whose layers are made of many small steps, and
+    for sharded weights, with which it was tried on CPUs only.
+    """
     if stage.compile is not None:
         return stage.compile
-    return device.type == "cuda" and stage.adapt.method not in ("dora", "qlora")
+    return device.type == "cuda" and stage.adapt.method not in ("dora", "qlora") and not sharded
 
 
 def compile_layers(model: VQAModel, backend: str = "inductor") -> None:

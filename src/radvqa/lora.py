@@ -36,17 +36,17 @@ class _Whole(torch.autograd.Function):
         b: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        whole = torch.addmm(weight, b, a, alpha=scaling)
-        ctx.save_for_backward(x, whole, a, b)
+        ctx.save_for_backward(x, weight, a, b)  # not their sum: it would be kept for every layer
         ctx.scaling = scaling
-        return linear(x, whole, bias)
+        return linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, whole, a, b = ctx.saved_tensors
+        x, weight, a, b = ctx.saved_tensors
         grad, rows = grads[0].flatten(0, -2), x.flatten(0, -2)
-        grad_x = (grad @ whole).view_as(x) if ctx.needs_input_grad[0] else None
-        grad_a = grad_b = None
+        grad_x = grad_a = grad_b = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ torch.addmm(weight, b, a, alpha=ctx.scaling)).view_as(x)
         if ctx.needs_input_grad[3]:
             grad_a = ctx.scaling * ((grad @ b).T @ rows)
             grad_b = ctx.scaling * (grad.T @ (rows @ a.T))

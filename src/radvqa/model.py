@@ -93,9 +93,12 @@ class VQAModel:
         picture = read_picture(as_source(image))[0]
         return explain(self, picture, question, answer, method, choices=choices, target=target, drop_sinks=drop_sinks)
 
-    def save(self, folder: str | Path) -> None:
-        """Write network, tokenizer and image processor as a checkpoint folder that plain transformers loads."""
-        self.family.core(self.network).save_pretrained(folder)
+    def save(self, folder: str | Path, whole: dict[str, torch.Tensor] | None = None) -> None:
+        """Write network, tokenizer and image processor as a checkpoint folder that plain transformers loads.
+
+        `whole`: the network's weights, where it holds but a part of each (see sharding.py).
+        """
+        self.family.core(self.network).save_pretrained(folder, state_dict=whole)
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
@@ -261,12 +264,12 @@ def num_trainable(model: VQAModel) -> dict[str, int]:
     return counts
 
 
-def save_adapter(model: VQAModel, folder: Path) -> None:
+def save_adapter(model: VQAModel, folder: Path, whole: dict[str, torch.Tensor] | None = None) -> None:
     """Write what was trained: a PEFT adapter that plain `peft` loads, or for full fine-tuning the whole checkpoint."""
     if isinstance(model.network, PeftModel):
         model.network.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" would ask the hub
     else:
-        model.save(folder)
+        model.save(folder, whole)
     card = {
         "base": model.name,
         "base_fingerprint": base_fingerprint(model),

@@ -112,6 +112,8 @@ def _check_stages(recipe: Recipe) -> None:
         if (stage.epochs is None) == (stage.steps is None):
             found = "neither epochs nor steps is given" if stage.epochs is None else "both epochs and steps are given"
             raise InputError(found, key=f"{key}.epochs", fix="give exactly one of them")
+        if stage.shard and stage.adapt.method == "qlora":
+            raise InputError("4-bit weights cannot be shared out", key=f"{key}.shard", fix="use lora, or shard: false")
         before = known[stage.start]
         if before is not None and before.adapt.method != "full" and before.adapt != stage.adapt:
             raise InputError(

@@ -238,7 +238,10 @@ class Stage(Part):
     fraction of the memory."""
     compile: bool | None = None
     """Whether the layers of both towers are compiled: the first step takes a minute or two longer, the others less time
-    and memory. null: on a GPU, unless the method is dora or qlora."""
+    and memory. null: on a GPU, unless the method is dora or qlora or weights are shared out."""
+    shard: bool = False
+    """Whether weights are shared out over the processes of the run (FSDP2) instead of whole in each; in full fine-tuning
+    gradients and moments too. With one process there is nothing to share out."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that decode and resize pictures ahead of the step, onto the disk; null: none where the CPU trains, up
     to 8 beside a GPU."""

@@ -28,6 +28,7 @@ from radvqa.batch import IGNORED, Batch
 from radvqa.compiled import compile_layers, wants_compiling
 from radvqa.cost import matmul_ceiling, step_flops
 from radvqa.errors import InputError
+from radvqa.features import FeatureStore
 from radvqa.layouts import BUILDERS, COSTS, Build, Pictures
 from radvqa.lora import fuse
 from radvqa.model import VQAModel
@@ -35,6 +36,7 @@ from radvqa.order import Item, Order, by_image, cut, share
 from radvqa.pixels import augment
 from radvqa.recipe_sections import Stage
 from radvqa.schedule import Average, learning_rate, optimizer_of
+from radvqa.sharding import full, is_sharded, release, shard
 
 LOOK_AHEAD = 4
 """Steps whose pictures are asked for before they are needed."""
@@ -80,15 +82,18 @@ class Stepper:
         self.per_epoch = self.order.steps_per_epoch
         self.num_steps = stage.steps or math.ceil((stage.epochs or 1) * self.per_epoch)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.loss = AnswerLoss(model)
+        self.sharded = stage.shard and self.accelerator.num_processes > 1
+        if self.sharded:
+            shard(self.loss, model, tower=not isinstance(store, FeatureStore))
         self.optimizer = optimizer_of(model.network, stage)
         self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         self.average = Average(model.network, stage.ema) if stage.ema is not None else None
         fuse(model.network)
         if stage.gradient_checkpointing:
             model.family.recompute(model.network)
-        if wants_compiling(stage, model.device):
+        if wants_compiling(stage, model.device, self.sharded):
             compile_layers(model)
-        self.loss = AnswerLoss(model)
         self.size = stage.batch_size
         """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
         self._next: tuple[tuple[int, Sequence[Item]], Batch] | None = None
@@ -98,13 +103,14 @@ class Stepper:
     def items(self) -> Sequence[Item]:
         return self.order.items
 
-    def micro_batches(self, step: int) -> list[list[Item]]:
-        """What this process computes of one step."""
-        mine = self._mine(step)
+    def micro_batches(self, step: int, rank: int | None = None) -> list[list[Item]]:
+        """What this process, or another, computes of one step."""
+        mine = self._mine(step, rank)
         return cut(mine, self.size, self.stage.max_tokens, self.cost) if mine else []
 
-    def _mine(self, step: int) -> list[Item]:
-        return share(self.order.step(step), self.accelerator.process_index, self.accelerator.num_processes)
+    def _mine(self, step: int, rank: int | None = None) -> list[Item]:
+        rank = self.accelerator.process_index if rank is None else rank
+        return share(self.order.step(step), rank, self.accelerator.num_processes)
 
     def step(self, step: int) -> dict[str, Any]:
         """One optimizer step; repeated with micro-batches of half the size when the GPU's memory is too small.
@@ -142,6 +148,7 @@ class Stepper:
             loss.backward()
             losses.append(loss.detach())
             self._make_next(step, micro[number + 1 :])
+        idle = self._keep_pace(step, micro)
         total = self._sum_over_processes(self._finite(losses, step, micro))
         rate = learning_rate(self.stage, step, self.num_steps)
         norm = self._move(rate, step)
@@ -152,8 +159,19 @@ class Stepper:
             "lr": rate,
             "gradient_norm": norm,
             "supervised_tokens": tokens,
+            **({"idle_passes": idle} if self.sharded else {}),
             **self._speed(self.order.step(step), micro, images, flops, wait_s, time.perf_counter() - start),
         }
+
+    def _keep_pace(self, step: int, micro: Sequence[Sequence[Item]]) -> int:
+        """Passes of weight zero, so that all processes call for sharded layers equally often; their number in all of them."""
+        if not self.sharded:
+            return 0
+        counts = [len(self.micro_batches(step, rank)) for rank in range(self.accelerator.num_processes)]
+        for _ in range(max(counts) - len(micro)):
+            shortest = min(micro[-1] if micro else self.order.step(step), key=lambda item: len(item.encoded.ids))
+            (0 * self.loss(self._batch([shortest], step))).backward()
+        return sum(max(counts) - count for count in counts)
 
     def _coming(self, step: int) -> list[str]:
         """The pictures of this step and the next ones of its epoch."""
@@ -201,14 +219,18 @@ class Stepper:
         )
 
     def _sum_over_processes(self, total: torch.Tensor) -> torch.Tensor:
-        """The step's loss; gradients of all processes are added in place, one message for all of them."""
+        """The step's loss; gradients of all processes are added in place, one message for all of them.
+
+        Those of sharded weights are sums already.
+        """
         if self.accelerator.num_processes == 1:
             return total
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        whole = [] if is_sharded(self.model.network) else self.parameters
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in whole]
         flat = torch.cat([total.to(self.model.device).view(1), *(grad.flatten().float() for grad in grads)])
         flat = self.accelerator.reduce(flat, "sum")
         parts = flat[1:].split([grad.numel() for grad in grads])
-        for parameter, part in zip(self.parameters, parts):
+        for parameter, part in zip(whole, parts):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)
         return flat[0].cpu()
 
@@ -221,7 +243,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(step + 1)
-        return float(norm)
+        return float(full(norm))
 
     def _speed(
         self,
@@ -255,9 +277,12 @@ class Stepper:
         self.model.network.eval()
         rank, num = self.accelerator.process_index, self.accelerator.num_processes
         total = torch.zeros(1, dtype=torch.float64)
-        for part in cut(items, self.size, self.stage.max_tokens, self.cost)[rank::num]:
-            batch = self.build(self.model, self.store, part)
-            total += float(self.loss(batch))
+        parts = cut(items, self.size, self.stage.max_tokens, self.cost)
+        for i in range(rank, math.ceil(len(parts) / num) * num if self.sharded else len(parts), num):
+            batch = self.build(self.model, self.store, parts[i % len(parts)])
+            loss = float(self.loss(batch))
+            total += loss if i < len(parts) else 0  # of weight zero: see _keep_pace
+        release(self.loss)
         if num > 1:
             total = self.accelerator.reduce(total.to(self.model.device), "sum")
         return float(total) / sum(item.encoded.num_supervised for item in items)

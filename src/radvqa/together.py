@@ -93,6 +93,11 @@ def follow() -> None:
     _part()
 
 
+def agreed(said: bool) -> bool:
+    """The first process's word, in every process."""
+    return _tell("yes" if said else None) is not None
+
+
 def _tell(text: str | None) -> str | None:
     """The first process's text, in every process."""
     import torch

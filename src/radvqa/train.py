@@ -28,13 +28,14 @@ from radvqa.checkpoint import load_checkpoint, save_checkpoint
 from radvqa.errors import InputError
 from radvqa.features import FeatureStore, is_frozen
 from radvqa.layouts import Pictures, make_batch, make_image_first
-from radvqa.model import VQAModel, adapt, load, num_trainable, resume_adapter, save_adapter
+from radvqa.model import VQAModel, adapt, dtype_of, load, num_trainable, resume_adapter, save_adapter
 from radvqa.order import Item, encode_samples, too_long
 from radvqa.pixels import PixelStore
 from radvqa.recipe_sections import Adapt, Stage
 from radvqa.sample import Corpus, Sample
+from radvqa.sharding import held_bytes, whole_weights
 from radvqa.stepper import Stepper
-from radvqa.together import join
+from radvqa.together import agreed, join, num_processes
 from radvqa.trackers import Trackers
 from radvqa.trackers import check as check_trackers
 
@@ -68,7 +69,7 @@ def train_stage(
     torch.manual_seed(seed)  # LoRA-A starts random
     stage = stage.model_copy(update={"adapt": adapt})
     check_trackers(stage.trackers)
-    model = trainable_model(model_name, start_adapter, adapt, style, dtype)
+    model = trainable_model(model_name, start_adapter, adapt, style, dtype, stage.shard and num_processes() > 1)
     key = f"stages.{stage.name}.data"
     items, places, num_too_long = _fitting(model, [s for _, some in sources for s in some], stage, order)
     if not items:
@@ -99,15 +100,27 @@ def train_stage(
         "too_long": num_too_long,
         "layout": model.layout,
         "trainable": num_trainable(model),
+        "held_weight_bytes": held_bytes(model.network),
         "final": {k: v for row in rows for k, v in row.items() if k.endswith("loss")},
     }
 
 
 def trainable_model(
-    model_name: str, start_adapter: Path | None, settings: Adapt, style: str, dtype: str = "auto"
+    model_name: str,
+    start_adapter: Path | None,
+    settings: Adapt,
+    style: str,
+    dtype: str = "auto",
+    sharded: bool = False,
 ) -> VQAModel:
-    """The base with a fresh LoRA, an earlier stage's LoRA, or every weight free."""
+    """The base with a fresh LoRA, an earlier stage's LoRA, or every weight free.
+
+    One that will be sharded stays in main memory: no device need hold it whole.
+    """
     told: dict[str, Any] = {"style": style, "dtype": dtype, "quantized": settings.method == "qlora"}
+    if sharded:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        told |= {"device": "cpu", "dtype": dtype_of(dtype, device)}
     if start_adapter is None or settings.method == "full":
         return adapt(load(model_name, start_adapter, **told), settings)
     return resume_adapter(load(model_name, **told), start_adapter, settings)
@@ -190,7 +203,7 @@ class Run:
             if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
                 rows += self._log({"step": step + 1, **self._evaluate()})
                 self._judge(rows[-1])
-            if self._is_main and not last and time.monotonic() - saved_at >= stage.checkpoint_every_s:
+            if not last and self._is_due(saved_at):
                 save_checkpoint(stepper, self.folder / "checkpoints", step + 1, self.memory)
                 saved_at = time.monotonic()
         self._finish()
@@ -222,14 +235,20 @@ class Run:
         patience = self.stepper.stage.patience
         return patience is not None and self.memory["since"] >= patience
 
+    def _is_due(self, saved_at: float) -> bool:
+        """Whether it is time for a checkpoint: by the first process's clock, where all must take part in one."""
+        due = time.monotonic() - saved_at >= self.stepper.stage.checkpoint_every_s
+        return agreed(due) if self.stepper.sharded else due
+
     def _save(self, name: str) -> None:
         """Write the adapter as it is now, whole or not at all."""
-        if not self._is_main:
-            return
         partial, final = self.folder / f"{name}.partial", self.folder / name
-        shutil.rmtree(partial, ignore_errors=True)
         with self._averaged():
-            save_adapter(self.stepper.model, partial)
+            whole = whole_weights(self.stepper.model.network, self._is_main)
+            if not self._is_main:
+                return
+            shutil.rmtree(partial, ignore_errors=True)
+            save_adapter(self.stepper.model, partial, whole)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
 

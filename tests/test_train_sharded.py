@@ -1,0 +1,124 @@
+"""Weights shared out over two processes (FSDP2): the same training, half of the weights in each."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from forked import forked
+from radvqa.errors import InputError
+from radvqa.model import load
+from radvqa.recipe import validate
+from radvqa.recipe_sections import Adapt
+from radvqa.sample import Corpus
+from radvqa.sharding import held_bytes
+from tiny import save_tiny
+from training_tiny import FULL, LORA, run, sides
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has a GPU cannot be forked")
+EMPTY = {"batch_size": 3}
+"""A step is one picture: the second process has nothing to do."""
+UNEQUAL = {"batch_size": 2, "accumulation": 5, "augment": "shift"}
+"""10 questions on four pictures in micro-batches of two: three for one process and two for the other."""
+WAYS = {
+    "lora": (LORA, EMPTY),
+    "image-first": (LORA.model_copy(update={"layout": "image-first"}), {**UNEQUAL, "gradient_checkpointing": True}),
+    "dora": (LORA.model_copy(update={"method": "dora"}), UNEQUAL),
+    "frozen tower": (Adapt(rank=4, alpha=8, vision=()), EMPTY),
+    "full": (FULL, {**UNEQUAL, "ema": 0.9, "keep": "best"}),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    torch.set_num_threads(1)
+    return sides(tmp_path_factory.mktemp("data") / "corpus")[0][0]
+
+
+def trained(base, corpus, folder, settings, **changes):
+    """A run of our own reader, since none survives a fork."""
+    own = Corpus(corpus.folder)
+    samples = list(own.samples())
+    told = {"lr": 1e-4, "validation": [(own, samples[:7])], "eval_every": 2, "trackers": (), **changes}
+    return run(base, [(own, samples)], folder, settings, **told)
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights_of(folder):
+    return load_file(next((folder / "adapter").glob("*model.safetensors")))
+
+
+def assert_equal_training(one, two):
+    """To 1e-6, but for key biases: a softmax does not see them, so their gradient is rounding, which Adam makes a step of."""
+    a, b = weights_of(one), weights_of(two)
+    assert a.keys() == b.keys()
+    assert max(float((a[k] - b[k]).abs().max()) for k in a if not k.endswith("k_proj.bias")) < 1e-6
+    for x, y in zip(log_of(one), log_of(two), strict=True):
+        for name in [name for name in x if name.endswith("loss")]:
+            assert x[name] == pytest.approx(y[name], rel=1e-6)
+        assert x.get("gradient_norm", 0) == pytest.approx(y.get("gradient_norm", 0), rel=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_sharded_processes_equal_one(base, corpus, tmp_path, way):
+    settings, changes = WAYS[way]
+    alone = trained(base, corpus, tmp_path / "one", settings, **changes)
+
+    def work(rank):
+        summary = trained(base, corpus, tmp_path / "two", settings, **changes, shard=True)
+        (tmp_path / f"{rank}.json").write_text(json.dumps(summary))
+
+    assert forked(work) == [0, 0]
+    assert_equal_training(tmp_path / "one", tmp_path / "two")
+    steps = [row for row in log_of(tmp_path / "two") if "loss" in row]
+    assert sum(row["idle_passes"] for row in steps) > 0
+    network = load(base).network
+    apart = [network.get_input_embeddings()] if way != "full" else []
+    if way == "frozen tower":  # its features are made by another than the loss
+        apart += [network.model.vision_tower, network.model.multi_modal_projector]
+    kept = sum(held_bytes(part) for part in apart) + (4 * sum(alone["trainable"].values()) if way != "full" else 0)
+    for rank in range(2):
+        held = json.loads((tmp_path / f"{rank}.json").read_text())["held_weight_bytes"]
+        assert held - kept == pytest.approx((alone["held_weight_bytes"] - kept) / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("way", ["lora", "full"])
+def test_a_sharded_run_killed_goes_on_bit_equal(base, corpus, tmp_path, way):
+    """And from the same checkpoint one process, with whole weights, goes on to the same ones."""
+    settings, changes = WAYS[way]
+    changes = {**changes, "checkpoint_every_s": 0}
+
+    def sharded(folder, last=None):
+        def kill(row):
+            if row.get("step") == last and "loss" in row:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return forked(lambda _: trained(base, corpus, folder, settings, **changes, shard=True, progress=kill))
+
+    assert sharded(tmp_path / "whole") == [0, 0]
+    assert -signal.SIGKILL in sharded(tmp_path / "cut", last=3)
+    shutil.copytree(tmp_path / "cut", tmp_path / "alone")
+    assert sharded(tmp_path / "cut") == [0, 0]
+    a, b = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    trained(base, corpus, tmp_path / "alone", settings, **changes)
+    assert_equal_training(tmp_path / "alone", tmp_path / "whole")
+
+
+def test_what_cannot_be_sharded_is_refused():
+    stage = {"name": "s", "data": [{"corpus": "c"}], "steps": 1, "shard": True, "adapt": {"method": "qlora"}}
+    tree = {"name": "x", "data": {"c": {"dataset": "phantom"}}, "stages": [stage]}
+    with pytest.raises(InputError, match=r"4-bit weights cannot be shared out.*shard: false"):
+        validate(tree | {"evaluate": {"data": [{"corpus": "c"}]}})
