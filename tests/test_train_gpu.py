@@ -12,7 +12,7 @@ from radvqa.recipe_sections import Stage, TrainSource
 from radvqa.stepper import Stepper
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-SIZES = Sizes(questions=5, image_px=112, vocabulary=1200, batch_size=30)
+SIZES = Sizes(questions=5, image_px=224, vocabulary=1200, batch_size=30)
 
 
 def uneven(sizes: Sizes, images: int) -> list[tuple[int, str, str]]:

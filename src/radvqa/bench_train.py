@@ -71,7 +71,7 @@ ARMS = ("trainer", *(("trl",) if find_spec("trl") else ()), *OURS)
 CASES = tuple(Sizes(n, px, rows_at_once=22 if px == 224 else 11) for px in (224, 448) for n in (8, 22, 4, 1))
 """1, 4, 8 and 22 questions an image at 256 and 1,024 image tokens; 22 rows of 1,024 tokens in two halves."""
 FULL = (
-    Sizes(8, 224, 257_216, batch_size=256, full_size=True, rows_at_once=32, prefix_rows=64),
+    Sizes(8, 224, 257_216, batch_size=384, full_size=True, rows_at_once=32, prefix_rows=64),
     Sizes(8, 448, 257_216, batch_size=128, full_size=True, rows_at_once=8, prefix_rows=16),
     Sizes(22, 224, 257_216, batch_size=264, full_size=True, rows_at_once=33, prefix_rows=66),
     Sizes(1, 224, 257_216, batch_size=64, full_size=True, rows_at_once=32),
@@ -151,9 +151,10 @@ class Bench:
         )  # fmt: skip
         stepper = Stepper(model, items, self, stage, 0, places=range(len(items)))
 
+        if self.device.type == "cuda":  # makes the pictures ready
+            [stepper.build(model, self, part) for number in range(self.steps) for part in stepper.micro_batches(number)]
+
         def step(number: int) -> Done:
-            if self.device.type == "cuda":  # makes the pictures ready
-                [stepper.build(model, self, part) for part in stepper.micro_batches(number)]
             start = self.clock()
             row = stepper.step(number)
             return Done(row["loss"], self.clock() - start, row["mfu"])

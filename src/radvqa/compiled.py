@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from radvqa.families.blocks import BLOCKS
+from radvqa.families.blocks import BLOCKS, tune
 from radvqa.model import VQAModel
 from radvqa.recipe_sections import Stage
 
@@ -42,3 +42,4 @@ def compile_layers(model: VQAModel, backend: str = "inductor") -> None:
         layer.compile(backend=backend)
     if model.device.type == "cuda" and language.config._attn_implementation == "sdpa":
         language.set_attn_implementation(BLOCKS)
+        tune(model.family.head_dim)

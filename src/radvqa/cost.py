@@ -105,6 +105,9 @@ def matmul_ceiling(device: str, dtype: torch.dtype, seconds: float = 0.3) -> flo
     """Operations a second that large matrix products reach on this kind of device, measured once: what MFU is a share of."""
     size = 8192 if device == "cuda" else 768
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a @ b  # the first product also makes the device ready
+    if device == "cuda":
+        torch.cuda.synchronize()
     best, start = 0.0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         began = time.perf_counter()

@@ -119,8 +119,9 @@ class PaliGemma:
         core = self.core(network)
         is_image = batch.ids == self.image_token_id
         embeds = core.get_input_embeddings()(batch.ids.masked_fill(is_image, 0))
-        images = features[batch.image_of_row].to(embeds.dtype)
-        embeds = embeds.masked_scatter(is_image[..., None].expand_as(embeds), images)
+        images = features[batch.image_of_row].flatten(0, 1).to(embeds.dtype)
+        number = is_image.flatten().cumsum(0).sub(1).clamp(min=0)  # of each image token; a mask would make a GPU wait
+        embeds = torch.where(is_image[..., None], images.index_select(0, number).view_as(embeds), embeds)
         if at is None:
             return self.language(network, embeds, batch.attention_mask(), batch.position_ids, cache)
         blocks = core.model.language_model.config._attn_implementation == BLOCKS and batch.ids.shape[1] >= LEAST
