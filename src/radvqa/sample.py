@@ -17,7 +17,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -343,11 +343,19 @@ class Corpus:
             if name not in SCHEMA.names:
                 raise InputError(f"samples have no field {name!r}", key=name, fix="use " + ", ".join(SCHEMA.names))
         allowed = {name: value if isinstance(value, (list, tuple, set)) else [value] for name, value in where.items()}
+        for batch in self.batches(4096):
+            for row in batch.to_pylist():
+                if all(_holds(row[name], values) for name, values in allowed.items()):
+                    yield from_row(row)
+
+    def batches(self, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The questions in order, at most `size` rows of questions.parquet at a time.
+
+        A row group after the other: read in one go, the reader holds on to what it has read.
+        """
         with pq.ParquetFile(self.folder / "questions.parquet") as file:
-            for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    if all(_holds(row[name], values) for name, values in allowed.items()):
-                        yield from_row(row)
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
     def image_keys(self) -> list[str]:
         """The key of every picture, in the order in which they were first seen."""

@@ -183,7 +183,7 @@ def _judged(corpus: Corpus, limits: Limits, workers: int) -> Iterator[tuple[pa.R
     """Blocks in order, each judged; a few of them are under way at a time."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else nullcontext() as pool:
         waiting: deque[tuple[pa.RecordBatch, Future[Judged]]] = deque()
-        for block in _blocks(corpus, BLOCK, columns=JUDGED_BY):
+        for block in corpus.batches(BLOCK, JUDGED_BY):
             if pool is None:
                 yield block, judge_block(block.serialize(), block.schema, limits)
                 continue
@@ -221,11 +221,6 @@ def _with_models(
         reasons[:] = [REASONS.index(reason) for reason in support.reasons(block.to_pylist(), before)]
     judged.sketches.forget(reasons != STAYS)
     return ids, judged
-
-
-def _blocks(corpus: Corpus, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(corpus.folder / "questions.parquet") as file:
-        yield from file.iter_batches(batch_size=size, columns=columns)
 
 
 class Kept:
@@ -273,7 +268,7 @@ def _write(corpus: Corpus, folder: Path, kept: Kept) -> dict[str, Any]:
         pq.ParquetWriter(folder / "questions.parquet", SCHEMA, compression="zstd") as good_ones,
         pq.ParquetWriter(folder / "dropped.parquet", DROPPED, compression="zstd") as dropped,
     ):
-        for batch in _blocks(corpus, CorpusWriter.ROWS):
+        for batch in corpus.batches(CorpusWriter.ROWS):
             here = slice(place, place + len(batch))
             stays = pa.array(reasons[here] == STAYS)
             table = pa.Table.from_batches([batch]).cast(SCHEMA)
