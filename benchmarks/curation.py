@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from founding_pairs import labelled
 from radvqa.curate.checks import Limits
-from radvqa.curate.filter import REPEAT, filter_corpus, judge
+from radvqa.curate.filter import filter_corpus
+from radvqa.curate.judging import REPEAT, judge
 from radvqa.curate.repeats import Repeats
 from radvqa.curate.sketches import sketch
 from radvqa.sample import SCHEMA, Corpus

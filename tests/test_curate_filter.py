@@ -9,7 +9,8 @@ import pytest
 
 from making import picture
 from radvqa.curate.checks import CHECKS, Limits, Pair
-from radvqa.curate.filter import EASY, IRRELEVANT, REPEAT, easy, examples, filter_corpus, judge
+from radvqa.curate.filter import examples, filter_corpus
+from radvqa.curate.judging import EASY, IRRELEVANT, REPEAT, easy, judge
 from radvqa.curate.repeats import MATTERS, Repeats
 from radvqa.curate.sketches import sketch
 from radvqa.curate.texts import _signatures, words

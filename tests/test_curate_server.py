@@ -14,11 +14,12 @@ from making import picture
 from radvqa import pipeline
 from radvqa.cli import app
 from radvqa.curate.checks import Limits, Pair
-from radvqa.curate.filter import EASY, UNSUPPORTED, judge, pair_of
 from radvqa.curate.generate import caption_samples
+from radvqa.curate.judging import EASY, judge, pair_of
 from radvqa.curate.prompting import NAMES, caption_instructions
 from radvqa.curate.reviewing import uncertainty
-from radvqa.curate.support import messages_for, verdict_of
+from radvqa.curate.support import UNSUPPORTED
+from radvqa.curate.support_llm import messages_for, verdict_of
 from radvqa.errors import InputError
 from radvqa.prompt import sample_prompt
 from radvqa.recipe import load
@@ -173,7 +174,7 @@ def test_a_model_sees_what_words_do_not(tmp_path):
         assert len(server.requests) - asked <= 2  # only the one without a reply, with and without a schema
     gone = pl.read_parquet(tmp_path / "b" / "dropped.parquet")
     assert gone.select("id", "reason").rows() == [("q0", UNSUPPORTED)]
-    assert Corpus(tmp_path / "b").card["support"] == {"model": "scripted", "asked": 3, "without_verdict": 1}
+    assert Corpus(tmp_path / "b").card["support"] == {"llm": {"model": "scripted", "asked": 3, "without_verdict": 1}}
 
 
 # ---------------------------------------------------------------- in a recipe
@@ -271,6 +272,8 @@ def test_what_was_answered_blindly_goes_in_a_recipe(captions, tmp_path):
     assert set(gone.filter(pl.col("reason") == EASY)["id"]) == {s.id for s in samples[:5]}
     with pytest.raises(InputError, match="no such file"):
         pipeline.run(load(file, ["data.toy.curate.blind=[nowhere.parquet]"]), until="import", screen=quiet)
+    with pytest.raises(InputError, match=r"curate\.nli: no such folder"):
+        pipeline.run(load(file, ["data.toy.curate.nli=nowhere"]), until="import", screen=quiet)
 
 
 # ---------------------------------------------------------------- select, uncertainty

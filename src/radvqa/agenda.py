@@ -73,6 +73,8 @@ def _import(recipe: Recipe, name: str) -> Step:
             foreign[f"data.{name}.options.{key}"] = Path(value)
     for i, file in enumerate(data.curate.blind if data.curate else ()):
         foreign[f"data.{name}.curate.blind.{i}"] = file
+    if data.curate and data.curate.nli:
+        foreign[f"data.{name}.curate.nli"] = data.curate.nli
     return Step(f"corpora/{name}", "import", (name,), data.model_dump(mode="json"), (), foreign)
 
 

@@ -150,6 +150,10 @@ def check(recipe: Recipe, planned: Sequence[Step], redo: Sequence[str] = ()) -> 
         for file in data.curate.blind if data.curate else ():
             if not file.is_file():
                 raise InputError("no such file", file=file, key=f"{key}.curate.blind", fix="give a predictions.parquet")
+        if data.curate and data.curate.nli and not data.curate.nli.is_dir():
+            raise InputError(
+                "no such folder", file=data.curate.nli, key=f"{key}.curate.nli", fix="give a model's folder"
+            )
         if data.dataset == "corpus" and data.path is None:
             raise InputError("a corpus needs its path", key=f"{key}.path")
         try:

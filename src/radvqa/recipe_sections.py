@@ -80,6 +80,8 @@ class Curate(Part):
     """Whether pairs are filtered (see docs/curation.md); what goes is in dropped.parquet with its reason."""
     support: bool = False
     """Whether `server` is asked of each pair that the other checks left whether the evidence supports its answer."""
+    nli: Path | None = None
+    """Folder of an entailment model that is asked the same of each pair, on this machine: what it finds contradicted goes."""
     blind: tuple[Path, ...] = ()
     """predictions.parquet files of a model that answered these very questions under a blank or shuffled picture (of an
     earlier run of this recipe): what it got right all the same goes."""
@@ -91,8 +93,8 @@ class Curate(Part):
         if self.server is None and (self.questions == "llm" or self.support):
             key = "questions" if self.questions == "llm" else "support"
             raise InputError("this needs a language model", key=key, fix="give server: {url: ..., model: ...}")
-        if not self.filter and (self.support or self.blind):
-            raise InputError("nothing is filtered", key="filter", fix="leave out support and blind, or filter")
+        if not self.filter and (self.support or self.nli or self.blind):
+            raise InputError("nothing is filtered", key="filter", fix="leave out support, nli and blind, or filter")
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,11 +136,17 @@ def filter_(
     ] = "llama3.1",
     concurrency: Concurrency = 8,
     price: Prices = (0.0, 0.0),
+    nli: Annotated[
+        Path | None, typer.Option("--nli", help="Folder of an entailment model; what it finds contradicted goes.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that judge.")] = 1,
 ) -> None:
     """Keep the good pairs; the others go, each with its reason, to dropped.parquet."""
+    from radvqa.calls import Calls
     from radvqa.curate.checks import Limits
     from radvqa.curate.filter import examples, filter_corpus
+    from radvqa.curate.generate import ledger_of
+    from radvqa.curate.steps import judges_of
     from radvqa.sample import Corpus
 
     if report:
@@ -154,18 +160,19 @@ def filter_(
         raise InputError("no place for the new corpus", key="--out", fix="give --out, or --report for an earlier one")
     source = Corpus(corpus)
     total = source.card["num_questions"]
+    ledger = ledger_of(out)
     how: dict[str, Any] = {"limits": Limits(off=tuple(off or ())), "blind": blind or (), "workers": workers}
-    if url is None:
-        counts = filter_corpus(source, out, **how)
-    else:
-        from radvqa.calls import Calls
-        from radvqa.curate.generate import ledger_of
-
-        calls = Calls(ledger_of(out), url, model, concurrency=concurrency, prices=price)
-        with calls, _bar("pairs", total) as more:
-            counts = filter_corpus(source, out, calls=calls, progress=more, **how)
-        silent = Corpus(out).card["support"]["without_verdict"]
-        typer.echo(calls.account() + (f", {silent:,} pairs without a verdict stay" if silent else ""))
+    with ExitStack() as stack:
+        calls = stack.enter_context(Calls(ledger, url, model, concurrency=concurrency, prices=price)) if url else None
+        judges = stack.enter_context(judges_of(calls, nli, ledger))
+        more = stack.enter_context(_bar("pairs", total))
+        counts = filter_corpus(source, out, judges=judges, progress=more, **how)
+    if calls is not None:
+        typer.echo(calls.account())
+    for name, told in Corpus(out).card.get("support", {}).items() if judges else ():
+        typer.echo(
+            f"{name}: asked of {told['asked']:,} pairs, {told['without_verdict']:,} pairs without a verdict stay"
+        )
     typer.echo(f"{total - sum(counts.values()):,} of {total:,} pairs stay, in {out}")
     for reason, count in counts.most_common():
         typer.echo(f"  {count:>9,}  {100 * count / total:5.1f} %  {reason}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from radvqa.curate.filter import DROPPED, filter_corpus
 from radvqa.curate.generate import Wanted, caption_samples, ledger_of, one_an_image, written
 from radvqa.curate.pathology import cap, common, select, value_counts
 from radvqa.curate.review import applied
+from radvqa.curate.support import Judge
 from radvqa.curate.templates import template_questions
 from radvqa.errors import InputError
 from radvqa.recipe_sections import Curate
@@ -57,11 +58,11 @@ def curate(
                 "no question is left", key="curate.questions", fix="look at topics, or at the server's replies"
             )
         chosen_corpus = write_samples(corpus, out, asked, gone, lost)
-        judge, support = (calls if settings.support else None), _part(tell, len(asked), "pairs judged")
         dropped = 0
         if settings.filter:
-            counts = filter_corpus(chosen_corpus, out, blind=settings.blind, calls=judge, progress=support)
-            dropped = sum(counts.values())
+            with judges_of(calls if settings.support else None, settings.nli, ledger or ledger_of(out)) as judges:
+                told = _part(tell, len(asked), "pairs judged")
+                dropped = filter_corpus(chosen_corpus, out, blind=settings.blind, judges=judges, progress=told).total()
     _keep_gone(out, gone)
     made = Corpus(out)
     after = value_counts(made.samples(), settings.by)
@@ -97,6 +98,21 @@ def _calls(settings: Curate, ledger: Path) -> AbstractContextManager[Calls | Non
     from radvqa.calls import Calls
 
     return Calls(ledger, settings.server.url, settings.server.model, concurrency=settings.server.concurrency)
+
+
+@contextmanager
+def judges_of(calls: Calls | None, nli: Path | None, ledger: Path) -> Iterator[list[Judge]]:
+    """Who is asked whether the evidence supports the answers: the entailment model first, which costs less."""
+    from radvqa.curate.support_llm import LanguageModel
+
+    judges: list[Judge] = [] if calls is None else [LanguageModel(calls)]
+    if nli is None:
+        yield judges
+        return
+    from radvqa.curate.support_nli import Entailment
+
+    with closing(Entailment(nli, ledger)) as entailment:
+        yield [entailment, *judges]
 
 
 def _part(tell: Tell | None, total: int, note: str) -> Callable[[int], None]:

@@ -1,71 +1,61 @@
-"""Whether the evidence supports an answer, as a language model judges it: wrong relations between right words.
+"""Models that are asked whether the evidence supports an answer, beside the checks of words.
 
-In: pairs with their evidence, and calls of any OpenAI-compatible server. Out: for each yes, no, or None where the reply is
-no verdict or there was none.
+In: the pairs of a block that nothing spoke against so far. Out: those that are to go, and a count of the verdicts that did
+not come: a pair without one stays.
 
-    with Calls(store, url, "llama3.1") as calls: supported([Pair("Which side?", "left", evidence="...")], calls)
+    asked = Asked(Entailment(Path("models/nli"), ledger))  # or LanguageModel(calls)
+    gone = asked.unsupported({17: Pair("Which side?", "left", evidence="A mass on the right")}); asked.account()
 
-The pair is handed over as JSON, so that nothing in it can pass for a part of the request. Every reply is kept, and asked
-for once.
+A judge is one class with `verdicts`: support_llm.py (any OpenAI-compatible server), support_nli.py (an entailment model).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-import yaml
-
-from radvqa.calls import Call, Calls, system, user
 from radvqa.curate.checks import Pair
-from radvqa.curate.prompting import FOLDER
 
-PROMPT = "support-1"
-PARAMETERS = {"temperature": 0.0, "max_tokens": 512}
-"""Room for a model that thinks aloud; the last verdict counts."""
-SCHEMA = {
-    "type": "object",
-    "properties": {"supported": {"type": "string", "enum": ["yes", "no"]}},
-    "required": ["supported"],
-    "additionalProperties": False,
-}
-_VERDICT = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
+UNSUPPORTED = "a language model finds no support for the answer"
+CONTRADICTED = "an entailment model finds the answer contradicted"
 
 
-def supported(pairs: Sequence[Pair], calls: Calls, progress: Callable[[int], None] | None = None) -> list[bool | None]:
-    """One verdict a pair. Raises InputError where the server refuses for good, ServerGone where it dies."""
-    asked = {"response_format": {"type": "json_schema", "json_schema": {"name": "verdict", "schema": SCHEMA}}}
-    each: Iterator[Call] = (Call(messages_for(pair), PARAMETERS | asked) for pair in pairs)
-    return [None if reply.text is None else verdict_of(reply.text) for reply in calls.run(each, progress)]
+class Judge(Protocol):
+    """A model that reads evidence."""
+
+    name: str
+    """Under which it is counted."""
+    reason: str
+    """What stands in dropped.parquet."""
+    model: str
+    """Which model it is."""
+
+    def verdicts(self, pairs: Sequence[Pair]) -> Iterator[bool | None]:
+        """For each pair whether it is supported, None: no verdict. Each is kept, and found again by the next run."""
 
 
-def verdict_of(text: str) -> bool | None:
-    """The last verdict in a reply, None without one."""
-    said = _VERDICT.findall(re.sub(r"<think>.*?(?:</think>|\Z)", "", text, flags=re.DOTALL))
-    return said[-1].lower() in ("yes", "true") if said else None
+class Asked:
+    """A judge, and how often it was asked."""
 
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.num, self.silent = judge, 0, 0
 
-def messages_for(pair: Pair) -> list[dict[str, Any]]:
-    """Chat messages: the rules, each example as a turn, then the pair."""
-    read = _prompt()
-    rules = "\n".join(f"- {rule}" for rule in read["rules"])
-    messages = [
-        system(f'{read["system"]}\n{rules}\nReply with JSON alone: {{"supported": "yes"}} or {{"supported": "no"}}')
-    ]
-    for example in read["examples"]:
-        messages.append(user(_case(example["evidence"], example["question"], example["answer"])))
-        messages.append({"role": "assistant", "content": json.dumps({"supported": example["supported"]})})
-    return [*messages, user(_case(pair.evidence, pair.question, pair.answer))]
+    def unsupported(self, pairs: Mapping[int, Pair], progress: Callable[[int], None] | None = None) -> list[int]:
+        """The places of pairs that are to go. Without evidence, or with a caption as the answer, there is nothing to ask.
 
+        progress: called with each place when it is judged.
+        """
+        some = {place: pair for place, pair in pairs.items() if pair.evidence and not pair.caption}
+        gone = []
+        for place, verdict in zip(some, self.judge.verdicts(list(some.values()))):
+            self.num += 1
+            self.silent += verdict is None
+            if verdict is False:
+                gone.append(place)
+            if progress is not None:
+                progress(place)
+        return gone
 
-def _case(evidence: str, question: str, answer: str) -> str:
-    return json.dumps({"evidence": evidence, "question": question, "answer": answer}, ensure_ascii=False)
-
-
-@lru_cache
-def _prompt() -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load((FOLDER / f"{PROMPT}.yaml").read_text(encoding="utf-8"))
-    return read
+    def account(self) -> dict[str, Any]:
+        """Who was asked, of how many pairs, and how many verdicts did not come."""
+        return {"model": self.judge.model, "asked": self.num, "without_verdict": self.silent}
