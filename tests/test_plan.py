@@ -99,7 +99,7 @@ data: {{p: {{dataset: phantom, options: {{num_images: 4}}}}}}
 {adapter}
 stages:
   - {{name: one, data: [{{corpus: p}}], steps: 7, batch_size: 16}}
-  - {{name: two, data: [{{corpus: p}}], epochs: 1, adapt: {{layout: prefix}}}}
+  - {{name: two, data: [{{corpus: p}}], epochs: 1, shard: true, adapt: {{layout: prefix}}}}
 evaluate: {{data: [{{corpus: p}}]}}
 """
     )
@@ -111,8 +111,14 @@ evaluate: {{data: [{{corpus: p}}]}}
     assert one["layout"] == "image-first" and two["layout"] == "prefix" and two["steps"] is None
     # 16 questions, 8 an image: 2 rows of 4 image tokens and 8 x 24 of text; 6 questions in rows of their own
     assert (one["steps"], one["tokens"], two["tokens"]) == (7, 2 * (4 + 8 * 24), 6 * 28)
+    whole = two["weight_bytes"] + two["state_bytes"] + two["activation_bytes"]
+    assert not one["sharded_bytes"] and list(two["sharded_bytes"]) == ["2", "4", "8"]
+    assert two["sharded_bytes"]["8"] < two["sharded_bytes"]["4"] < two["sharded_bytes"]["2"] < 2 * whole
     words = CliRunner().invoke(app, ["plan", str(tmp_path / "r.yaml")]).output
     assert "one: layout image-first, 7 steps" in words and "Assumed: 24 text tokens" in words
+    assert (
+        words.count("sharded     about 0.00 GB in each of 2, 0.00 GB in each of 4, 0.00 GB in each of 8 processes") == 1
+    )
     missing = CliRunner().invoke(app, ["plan", str(tmp_path / "r.yaml"), f"model.name={tmp_path}"])
     assert missing.exit_code == 2 and "error: " in missing.output and "no config.json" in missing.output
 

@@ -211,6 +211,18 @@ def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, meth
     assert fuse(ours.model.network) == fused
 
 
+def test_lora_in_one_product_keeps_no_matrix_of_its_own(base, sources):
+    """W + s B A is made again in the backward pass: kept, each adapted matrix would lie in memory twice."""
+    stepper, seen = stepper_of(base, sources), []
+    stepper.model.network.train()
+    batch = stepper.build(stepper.model, stepper.store, stepper.micro_batches(0)[0])
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: seen.append(x) or x, lambda x: x):
+        stepper.loss(batch)
+    weights = {p.untyped_storage().data_ptr() for p in stepper.model.network.parameters()}
+    matrices = [x for x in seen if x.ndim == 2 and tuple(x.shape) in {(32, 32), (64, 32), (32, 64), (16, 32)}]
+    assert len(matrices) > 20 and all(x.untyped_storage().data_ptr() in weights for x in matrices)
+
+
 def test_the_benchmark_compares_equal_training():
     """Its arms at four image tokens: the exact layout follows Trainer with peft and the processor loss by loss."""
     found = compare(Sizes(questions=3, image_px=28, vocabulary=1200, batch_size=6), steps=3)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from families_tiny import save_gemma3, save_llava, save_paligemma2
 from forked import forked
 from radvqa.errors import InputError
-from radvqa.model import load
+from radvqa.model import adapt, load
 from radvqa.recipe import validate
 from radvqa.recipe_sections import Adapt
 from radvqa.sample import Corpus
-from radvqa.sharding import held_bytes
+from radvqa.sharding import held_bytes, planned
 from tiny import save_tiny
 from training_tiny import FULL, LORA, run, sides
 
@@ -89,9 +90,20 @@ def test_two_sharded_processes_equal_one(base, corpus, tmp_path, way):
     if way == "frozen tower":  # its features are made by another than the loss
         apart += [network.model.vision_tower, network.model.multi_modal_projector]
     kept = sum(held_bytes(part) for part in apart) + (4 * sum(alone["trainable"].values()) if way != "full" else 0)
+    model = adapt(load(base), settings)
+    assert planned(model, way != "frozen tower", 2)[0] * 4 == kept + (alone["held_weight_bytes"] - kept) / 2
     for rank in range(2):
         held = json.loads((tmp_path / f"{rank}.json").read_text())["held_weight_bytes"]
         assert held - kept == pytest.approx((alone["held_weight_bytes"] - kept) / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("family", [save_paligemma2, save_gemma3, save_llava])
+def test_other_families_are_sharded_alike(corpus, tmp_path, family):
+    """LLaVA leaves the last layer of its tower out, and its head is not tied to its embedding."""
+    base, changes = family(tmp_path / "base"), {**UNEQUAL, "steps": 2, "eval_every": 0}
+    trained(base, corpus, tmp_path / "one", LORA, **changes)
+    assert forked(lambda _: trained(base, corpus, tmp_path / "two", LORA, **changes, shard=True)) == [0, 0]
+    assert_equal_training(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.parametrize("way", ["lora", "full"])

@@ -20,14 +20,18 @@ from transformers import AutoConfig
 from radvqa.cost import matmul_ceiling, step_bytes, step_flops
 from radvqa.errors import InputError
 from radvqa.families import family_of
+from radvqa.features import is_frozen
 from radvqa.model import VQAModel, adapt, checkpoint_path, dtype_of, num_trainable, tower_of
 from radvqa.recipe import Recipe
 from radvqa.recipe_sections import Stage
+from radvqa.sharding import planned
 
 TEXT_TOKENS, ANSWER_TOKENS = 24, 4
 """Of a question with its answer, and supervised among them (medical questions with PaliGemma's tokenizer)."""
 SPEED = 0.35
 """Share of the matmul ceiling that a step is taken to reach."""
+SHARES = (2, 4, 8)
+"""Numbers of processes that the plan of a sharded stage names."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,15 @@ class StagePlan:
     activation_bytes: float
     """Kept by a micro-batch for its backward pass."""
     step_s: float
+    sharded_bytes: dict[int, float]
+    """Number of processes that weights are shared out over -> memory of each; empty: they are not."""
 
     def lines(self) -> list[str]:
         """As text."""
         named = "  ".join(f"{tower} {number:,}" for tower, number in self.parameters.items())
         trained = "  ".join(f"{tower} {number:,}" for tower, number in self.trainable.items())
         memory = self.weight_bytes + self.state_bytes + self.activation_bytes
+        each = ", ".join(f"{held / 1e9:.2f} GB in each of {num}" for num, held in self.sharded_bytes.items())
         steps = "steps follow from the corpora, which are not imported yet"
         if self.steps is not None:
             steps = f"{self.steps:,} steps, about {_duration(self.steps * self.step_s)}"
@@ -69,6 +76,7 @@ class StagePlan:
             f"about {self.step_s:.2g} s",
             f"  memory      about {memory / 1e9:.2f} GB: weights {self.weight_bytes / 1e9:.2f}, gradients and optimizer "
             f"{self.state_bytes / 1e9:.2f}, a micro-batch {self.activation_bytes / 1e9:.2f}",
+            *([f"  sharded     about {each} processes"] if self.sharded_bytes else []),
         ]
 
 
@@ -151,7 +159,16 @@ def _plan(
         state_bytes=float(sum(trainable.values()) * 3 * size),
         activation_bytes=held,
         step_s=flop / (SPEED * ceiling),
+        sharded_bytes={num: _sharded_bytes(model, stage, num, size) + held for num in SHARES if stage.shard},
     )
+
+
+def _sharded_bytes(model: VQAModel, stage: Stage, num: int, size: int) -> float:
+    """Weights, gradients and moments in one of `num` processes, with what is whole during a micro-batch."""
+    kept, besides = planned(model, not is_frozen(model, stage.adapt, stage), num)
+    if stage.adapt.method == "full":  # gradients and moments lie where the weights do, and arise where these are whole
+        return (4 * kept + 2 * besides) * size
+    return (kept + besides + 3 * sum(num_trainable(model).values())) * size
 
 
 def _duration(seconds: float) -> str:

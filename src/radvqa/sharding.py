@@ -29,24 +29,39 @@ from radvqa.model import VQAModel
 def shard(loss: nn.Module, model: VQAModel, tower: bool = True) -> None:
     """Leave each process its part of the weights in `loss`, on its own device. In place.
 
-    tower: whether the vision tower's too; not where something else than `loss` calls it. For what stays whole see `_whole`.
+    tower: whether the vision tower's too; not where something else than `loss` calls it. What stays whole: `kept_whole`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
-    whole = _whole(model, tower)
+    whole = kept_whole(model, tower)
     for parameter in whole:
         parameter.data = parameter.data.to(device)
-    layers = [layer for layer in loss.modules() if isinstance(layer, GradientCheckpointingLayer)]
-    layers = [layer for layer in layers if not whole.issuperset(layer.parameters())]
     exact = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for unit in [*layers, loss]:
+    for unit in [*_layers(model, whole), loss]:
         fully_shard(unit, mesh=mesh, mp_policy=exact, ignored_params=whole)
         assert isinstance(unit, FSDPModule)
         unit.set_gradient_divide_factor(1.0)  # a process's loss is its part of a sum, not a mean of its own
         unit.set_force_sum_reduction_for_comms(True)
 
 
-def _whole(model: VQAModel, tower: bool) -> set[nn.Parameter]:
+def planned(model: VQAModel, tower: bool, num: int) -> tuple[float, float]:
+    """Weights, by number, that each of `num` processes holds always, and those that lie there besides during a micro-batch.
+
+    These are the unit that is no layer, and at most two layers, each twice, since what arrives is copied into place.
+    """
+    whole = kept_whole(model, tower)
+    shared = sum(p.numel() for p in model.network.parameters() if p not in whole)
+    layers = [sum(p.numel() for p in x.parameters() if p not in whole) for x in _layers(model, whole)]
+    return sum(p.numel() for p in whole) + shared / num, shared - sum(layers) + 4 * max(layers, default=0)
+
+
+def _layers(model: VQAModel, whole: set[nn.Parameter]) -> list[nn.Module]:
+    """Transformer layers of which something is shared out."""
+    layers = [module for module in model.network.modules() if isinstance(module, GradientCheckpointingLayer)]
+    return [layer for layer in layers if not whole.issuperset(layer.parameters())]
+
+
+def kept_whole(model: VQAModel, tower: bool) -> set[nn.Parameter]:
     """What every process keeps: none in full fine-tuning; else adapters, which are small, and the frozen embedding and head.
 
     Embedding and head are needed through the whole of every micro-batch, so that a part of them beside the gathered whole
