@@ -70,7 +70,7 @@ BEDS = (
     Bed(
         "medpix", "medpix", "MedPix-2-0",
         {"questions": "template", "splits": ["train"], "validation_share": 0.12}, {"method": "full"}, 100,
-        {"batch_size": 48, "lr": 7e-4, "weight_decay": 0.05, "augment": "shift", **SCHEDULE}, "validation", (0,),
+        {"batch_size": 48, "lr": 7e-4, "weight_decay": 0.05, "augment": "shift", **SCHEDULE}, "validation", (0, 1),
     ),
 )  # fmt: skip
 

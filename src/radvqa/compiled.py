@@ -10,9 +10,11 @@ time (families/last_layer.py), stays as it is. On a GPU the language model's mas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from radvqa.families.blocks import BLOCKS, tune
 from radvqa.model import VQAModel
@@ -31,15 +33,28 @@ def wants_compiling(stage: Stage, device: torch.device, sharded: bool = False) -
     return device.type == "cuda" and stage.adapt.method not in ("dora", "qlora") and not sharded
 
 
-def compile_layers(model: VQAModel, backend: str = "inductor") -> None:
+def compile_layers(model: VQAModel, backend: str | Callable = "inductor") -> None:
     """Compile in place: nothing is computed before the first step."""
     config: Any = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, MOST)
-    core: Any = model.family.core(model.network)
-    tower = getattr(core.model.vision_tower, "vision_model", core.model.vision_tower)
-    language = core.model.language_model
-    for layer in (*tower.encoder.layers[: model.family.num_vision_layers], *language.layers[:-1]):
+    for layer in _layers(model):
         layer.compile(backend=backend)
+    language = model.family.core(model.network).model.language_model
     if model.device.type == "cuda" and language.config._attn_implementation == "sdpa":
         language.set_attn_implementation(BLOCKS)
         tune(model.family.head_dim)
+
+
+def undo(model: VQAModel) -> None:
+    """The layers as they were."""
+    for layer in _layers(model):
+        layer._compiled_call_impl = None
+    language = model.family.core(model.network).model.language_model
+    if language.config._attn_implementation == BLOCKS:
+        language.set_attn_implementation("sdpa")
+
+
+def _layers(model: VQAModel) -> list[nn.Module]:
+    core: Any = model.family.core(model.network)
+    tower = getattr(core.model.vision_tower, "vision_model", core.model.vision_tower)
+    return [*tower.encoder.layers[: model.family.num_vision_layers], *core.model.language_model.layers[:-1]]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +22,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.functional import cross_entropy
 
 from radvqa.batch import IGNORED, Batch
-from radvqa.compiled import compile_layers, wants_compiling
+from radvqa.compiled import compile_layers, undo, wants_compiling
 from radvqa.cost import matmul_ceiling, step_flops
 from radvqa.errors import InputError
 from radvqa.features import FeatureStore
@@ -92,12 +93,15 @@ class Stepper:
         fuse(model.network)
         if stage.gradient_checkpointing:
             model.family.recompute(model.network)
-        if wants_compiling(stage, model.device, self.sharded):
+        self.compiled = wants_compiling(stage, model.device, self.sharded)
+        if self.compiled:
             compile_layers(model)
         self.size = stage.batch_size
         """Questions in a micro-batch; halved when the GPU's memory does not hold them."""
         self._next: tuple[tuple[int, Sequence[Item]], Batch] | None = None
         """The batch that was made while a GPU worked, and its step and questions."""
+        self.notes: list[str] = []
+        """What had to be changed for a step to be computed, to be said once."""
 
     @property
     def items(self) -> Sequence[Item]:
@@ -113,21 +117,36 @@ class Stepper:
         return share(self.order.step(step), rank, self.accelerator.num_processes)
 
     def step(self, step: int) -> dict[str, Any]:
-        """One optimizer step; repeated with micro-batches of half the size when the GPU's memory is too small.
+        """One optimizer step.
 
-        Raises InputError, naming the questions, when the loss is not finite; the weights are then those before the step.
+        Repeated with micro-batches of half the size when the GPU's memory is too small, and without compiling when that
+        fails; `notes` says so. Raises InputError, naming the questions, when the loss is not finite; the weights are then
+        those before the step.
         """
+        return self._until_it_works(lambda: self._step(step), lambda: max(map(len, self.micro_batches(step))))
+
+    def _until_it_works(self, work: Callable[[], Any], largest_of: Callable[[], int]) -> Any:
+        """The result of `work`; largest_of: questions in its largest micro-batch."""
         while True:
             try:
-                return self._step(step)
+                return work()
             except torch.OutOfMemoryError:
-                largest = max(map(len, self.micro_batches(step)))
+                largest = largest_of()
                 if largest == 1 or self.accelerator.num_processes > 1:
                     raise
+                self.notes.append(f"memory is too small for {largest} questions at once: {largest // 2} from here on")
                 self.size = largest // 2
                 self.optimizer.zero_grad(set_to_none=True)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
+            except TorchDynamoException as error:
+                if not self.compiled:
+                    raise
+                why = " ".join(str(error).split()[:20])
+                self.notes.append(f"the layers cannot be compiled here ({why}): they stay as they are")
+                self.compiled = False
+                undo(self.model)
+                self.optimizer.zero_grad(set_to_none=True)
 
     def _step(self, step: int) -> dict[str, Any]:
         start = time.perf_counter()
@@ -271,9 +290,12 @@ class Stepper:
             "seconds": seconds,
         }
 
-    @torch.no_grad()
     def mean_loss(self, items: Sequence[Item]) -> float:
         """Nats per supervised token over a slice of questions, without augmentation or dropout."""
+        return self._until_it_works(lambda: self._mean_loss(items), lambda: min(self.size, len(items)))
+
+    @torch.no_grad()
+    def _mean_loss(self, items: Sequence[Item]) -> float:
         self.model.network.eval()
         rank, num = self.accelerator.process_index, self.accelerator.num_processes
         total = torch.zeros(1, dtype=torch.float64)

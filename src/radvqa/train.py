@@ -193,12 +193,8 @@ class Run:
                 break
             if step == 0:
                 rows += self._log({"step": 0, **self._evaluate()})
-            before = stepper.size
             rows += self._log(stepper.step(step))
-            if stepper.size < before and self.progress:
-                self.progress(
-                    {"note": f"memory is too small for {before} questions at once: {stepper.size} from here on"}
-                )
+            self._say_notes()
             last = step + 1 == stepper.num_steps
             if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
                 rows += self._log({"step": step + 1, **self._evaluate()})
@@ -208,6 +204,13 @@ class Run:
                 saved_at = time.monotonic()
         self._finish()
         return rows
+
+    def _say_notes(self) -> None:
+        """What the steps had to change."""
+        while self.stepper.notes:
+            note = self.stepper.notes.pop(0)
+            if self.progress:
+                self.progress({"note": note})
 
     @property
     def _is_main(self) -> bool:
