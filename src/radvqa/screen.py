@@ -125,8 +125,12 @@ def score_table(scores: Mapping[str, Any]) -> Table:
     where = {"kind": "closed"} if any(row["slice"] == {"kind": "closed"} for row in rows) else {}
     found = {(row["arm"], row["control"]): row for row in rows if row["slice"] == where}
     controls = list(dict.fromkeys(control for _, control in found))
+    which = "yes/no questions, " if where else ""
     table = Table(
-        title="closed accuracy in %, with 95 % intervals", title_justify="left", title_style="bold", box=SIMPLE_HEAD
+        title=f"{which}closed accuracy in %, with 95 % intervals",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
     )
     for name in ("", "n", *({"none": "full"}.get(control, control) for control in controls)):
         table.add_column(name, justify="right" if name else "left")
