@@ -55,6 +55,13 @@ def test_numbers_must_be_in_the_evidence():
     assert judge(Pair("Which vertebra is hit?", "T12 lesions", evidence=evidence), Limits()) == CHECKS[-1].reason
 
 
+def test_an_abbreviation_stands_for_its_words():
+    for answer, evidence in (("Right Lower Lobe", "A nodule of the RLL"), ("SMA", "The superior mesenteric artery")):
+        assert judge(Pair("Where is it?", answer, evidence=evidence), Limits()) is None
+        other = evidence.replace("RLL", "LLL").replace("superior", "inferior")
+        assert judge(Pair("Where is it?", answer, evidence=other), Limits()) == CHECKS[-1].reason
+
+
 def found(rows, folder, *, at_once=1 << 20, block=7):
     """{place: earlier} of rows added block by block."""
     folder.mkdir()
@@ -295,6 +302,12 @@ def test_a_repeat_names_the_earlier_pair(tmp_path):
         ("What is the most likely diagnosis?", "Cord with myelomalacia at C4", True, None),
         ("What is the most likely diagnosis of the mass?", "A mass of the left lobe of the liver", True, "the caption"),
         ("What is the purpose of inserting a drain?", "Full expansion of the left lung", True, "the caption"),
+        ("What symptoms were reported by the patient?", "Neck pain", False, "asks what no picture shows"),
+        ("How did this patient respond to antibiotics?", "Well", False, "asks what no picture shows"),
+        ("What is causing the symptoms in this woman?", "A herniated disc", False, None),
+        ("What are common symptoms of a tumour like the one in this case?", "Headache", False, None),
+        ("What does the CT of the chest with a mass show?", "CT of the chest with a mass", True, "the question holds"),
+        ("What does the CT of the chest with a mass show?", "CT of the chest: lymphoma, a mass", True, None),
         ("Which fracture is it?", "Fracture sus et intercondylienne de la palette humérale", False, "another language"),
     ],
 )

@@ -85,55 +85,12 @@ _PLAIN = _set(
 STEM = 5
 _VIEW = frozenset(
     word[:STEM]
-    for word in [
-        "ct",
-        "mr",
-        "mri",
-        "magnetic",
-        "resonance",
-        "imaging",
-        "computed",
-        "tomography",
-        "tomogram",
-        "scan",
-        "x-ray",
-        "xray",
-        "ray",
-        "radiograph",
-        "radiography",
-        "radiographs",
-        "film",
-        "plain",
-        "ultrasound",
-        "ultrasonography",
-        "sonography",
-        "angiography",
-        "angiogram",
-        "view",
-        "views",
-        "arrow",
-        "arrows",
-        "arrowhead",
-        "figure",
-        "fig",
-        "axial",
-        "coronal",
-        "sagittal",
-        "lateral",
-        "frontal",
-        "contrast",
-        "enhanced",
-        "weighted",
-        "t1",
-        "t2",
-        "cat",
-        "preoperative",
-        "postoperative",
-        "operative",
-        "follow",
-        "up",
-        "typical",
-    ]
+    for word in _set(
+        "ct mr mri magnetic resonance imaging computed tomography tomogram scan x-ray xray ray radiograph "
+        "radiography radiographs film plain ultrasound ultrasonography sonography angiography angiogram view "
+        "views arrow arrows arrowhead figure fig axial coronal sagittal lateral frontal contrast enhanced "
+        "weighted t1 t2 cat preoperative postoperative operative follow up typical"
+    )
 )
 """Stems that tell how a picture was made, which answers no question but one on that."""
 _NAMES = (
@@ -157,6 +114,22 @@ def stems(text: str) -> frozenset[str]:
     for names in _NAMES:
         if found & names:
             found |= names
+    return frozenset(found)
+
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SHORT = re.compile(r"\b([A-Z]{3,5})s?\b")
+
+
+def spelled_out(text: str, shortly: str) -> frozenset[str]:
+    """Stems of words of `text` whose initials, one after the other, `shortly` has as an abbreviation: RLL, right lower lobe."""
+    words = _LETTERS.findall(text.lower())
+    found: set[str] = set()
+    for short in set(_SHORT.findall(shortly)):
+        size = len(short)
+        for at in range(len(words) - size + 1):
+            if "".join(word[0] for word in words[at : at + size]) == short.lower():
+                found.update(word[:STEM] for word in words[at : at + size])
     return frozenset(found)
 
 
@@ -199,6 +172,20 @@ _UNSEEN = re.compile(
     r"|\bpurpose of \w+ing\b[^?]*\b(?:this|the) (?:image|picture|patient|scan|x-ray|radiograph|case)\b",
     re.IGNORECASE,
 )
+_HERE = r"(?:(?:this|the) (?:patient|man|woman|boy|girl|child|infant|male|female|case)(?:'s|’s)?|his|her)"
+_FELT = r"(?:symptoms?|complaints?|(?:biopsy|lab\w*) (?:tests?|results?|values?|findings?))"
+_STORY = re.compile(
+    rf"\b(?:{_FELT}|(?:clinical|initial) presentation|treatment|therapy|management|prognosis|treated|managed)\b[^?]*\b{_HERE}(?!\w)"
+    rf"|\b{_HERE}(?: [\w-]+)* (?:{_FELT}|complain\w*|responds?|responded|recover\w*)\b",
+    re.IGNORECASE,
+)
+"""How this patient felt and fared ..."""
+_GENERAL = re.compile(
+    r"\bdiagnos|\bcaus|\bexplain|\bresponsible|\bindicat|\btypical|\bstandard|\brecommended|\bcommon|\bpossible|\bpotential|\boptions\b"
+    r"|\brelate",
+    re.IGNORECASE,
+)
+"""... unless a cause is asked for, or what holds in general."""
 _MEASURE = re.compile(
     r"\b(?:what|which)(?:'s| is| are| was| were)? (?:the )?(?:\w+ ){0,2}(?:size|diameter|dimensions?|lengths?|widths?|volumes?"
     r"|measurements?|thickness|hounsfield|suv|weight|height)\b(?! of contrast)|\bhow (?:large|big|wide|thick|deep|tall|heavy)\b"
@@ -273,8 +260,9 @@ def speaks_of_text(pair: Pair, _: Limits) -> bool:
 
 
 def unseen(pair: Pair, _: Limits) -> bool:
-    """History, age, names, dates, the purpose of the examination: no picture shows them."""
-    return bool(_UNSEEN.search(pair.question))
+    """History, age, names, dates, the purpose of the examination, how the patient felt or fared: no picture shows them."""
+    told = _STORY.search(pair.question) and not _GENERAL.search(pair.question)
+    return bool(_UNSEEN.search(pair.question) or told)
 
 
 def measurement(pair: Pair, _: Limits) -> bool:
@@ -300,6 +288,8 @@ def answer_in_question(pair: Pair, _: Limits) -> bool:
         _WHERE.match(pair.question) and len(answer) == 1 and pair.answered <= pair.asked
     ):  # where is the medial one? medially
         return True
+    if pair.caption and {word[:STEM] for word in _new_illnesses(pair)} - pair.asked:
+        return False
     return len(answer & content(pair.question)) / len(answer) >= (0.75 if pair.caption else 1.0)
 
 
@@ -308,6 +298,9 @@ def unsupported(pair: Pair, limits: Limits) -> bool:
     if not pair.evidence or pair.caption or not pair.answered:
         return False
     known = stems(pair.evidence) | pair.asked
+    if len(pair.answered & known) < limits.support * len(pair.answered):
+        known |= spelled_out(pair.answer, pair.evidence)
+        known |= {short[:STEM].lower() for short in _SHORT.findall(pair.answer) if spelled_out(pair.evidence, short)}
     held = len(pair.answered & known) / len(pair.answered)
     return held < limits.support or not numbers(pair.answer) <= (numbers(pair.evidence) | numbers(pair.question))
 
@@ -322,13 +315,15 @@ def caption_no_answer(pair: Pair, _: Limits) -> bool:
         return True
     if not _DIAGNOSIS.search(pair.question) or _NAMES_ONE.search(pair.answer):
         return False
-    return not {found.lower() for found in _illnesses(pair.answer)} - {
-        found.lower() for found in _illnesses(pair.question)
-    }
+    return not _new_illnesses(pair)
 
 
-def _illnesses(text: str) -> list[str]:
-    return [match.group() for match in _ILLNESS.finditer(text)]
+def _new_illnesses(pair: Pair) -> set[str]:
+    """Illnesses that the answer names and the question does not."""
+    answer, question = (
+        {match.group().lower() for match in _ILLNESS.finditer(text)} for text in (pair.answer, pair.question)
+    )
+    return answer - question
 
 
 def length(pair: Pair, limits: Limits) -> bool:
