@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch._dynamo.utils import counters
 from torch.nn.attention.flex_attention import flex_attention
 
+from families_tiny import save_gemma3, save_llava, save_paligemma2
 from radvqa import stepper as stepping
 from radvqa.compiled import compile_layers
 from radvqa.families.blocks import BLOCKS, attend, block_mask
@@ -58,6 +59,18 @@ def test_compiled_layers_share_three_programs_and_change_nothing(base, sources, 
         rows.append([stepper.step(step)["loss"] for step in range(2)])
     assert rows[0] == pytest.approx(rows[1], abs=1e-6)
     assert not counters["graph_break"] and counters["stats"]["unique_graphs"] <= 6  # of one length, and of any
+
+
+@pytest.mark.parametrize("save", [save_gemma3, save_paligemma2, save_llava])
+def test_other_families_compile_too(sources, tmp_path, monkeypatch, save):
+    monkeypatch.setattr(stepping, "compile_layers", lambda model: compile_layers(model, backend="aot_eager"))
+    other, rows = save(tmp_path / "other"), []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        counters.clear()
+        stepper = stepper_of(other, sources, LORA.model_copy(update={"layout": None}), compile=compiled)
+        rows.append(stepper.step(0)["loss"])
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6) and counters["stats"]["unique_graphs"] and not stepper.notes
 
 
 @pytest.mark.parametrize("inputs, outputs", [(24, 64), (64, 24)])
