@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from families_tiny import save_gemma3, save_llava, save_paligemma2
 from forked import forked
+from radvqa import stepper
 from radvqa.errors import InputError
 from radvqa.model import adapt, load
 from radvqa.recipe import validate
@@ -127,6 +128,38 @@ def test_a_sharded_run_killed_goes_on_bit_equal(base, corpus, tmp_path, way):
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     trained(base, corpus, tmp_path / "alone", settings, **changes)
     assert_equal_training(tmp_path / "alone", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_what_goes_wrong_in_one_process_ends_both(base, corpus, tmp_path, monkeypatch, shard):
+    """A loss that is not finite is said by both, which name the same questions."""
+    original = stepper.AnswerLoss.forward
+
+    def wrong(self, batch):
+        away = float("nan") if os.environ.get("RANK") == "1" and self.training else 1.0
+        return original(self, batch) * away
+
+    def work(rank):
+        with pytest.raises(InputError, match="the loss is nan at step 0") as error:
+            trained(base, corpus, tmp_path / "run", LORA, **UNEQUAL, shard=shard)
+        (tmp_path / f"{rank}.txt").write_text(str(error.value))
+
+    monkeypatch.setattr(stepper.AnswerLoss, "forward", wrong)
+    assert forked(work) == [0, 0]
+    said = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert said[0] == said[1] and said[0].startswith("row ")
+
+
+def test_too_little_memory_in_several_processes_is_said(base, corpus, tmp_path, monkeypatch):
+    def none(self, batch):
+        raise torch.OutOfMemoryError("no")
+
+    def work(_):
+        with pytest.raises(InputError, match="batch_size: memory is too small for 2 questions at once; halve it"):
+            trained(base, corpus, tmp_path / "run", LORA, **UNEQUAL, eval_samples=0)
+
+    monkeypatch.setattr(stepper.AnswerLoss, "forward", none)
+    assert forked(work) == [0, 0]
 
 
 def test_what_cannot_be_sharded_is_refused():

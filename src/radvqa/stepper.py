@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn.functional import cross_entropy
@@ -119,20 +120,28 @@ class Stepper:
     def step(self, step: int) -> dict[str, Any]:
         """One optimizer step.
 
-        Repeated with micro-batches of half the size when the GPU's memory is too small, and without compiling when that
+        Repeated with micro-batches of half the size when the only GPU's memory is too small, and without compiling when that
         fails; `notes` says so. Raises InputError, naming the questions, when the loss is not finite; the weights are then
         those before the step.
         """
-        return self._until_it_works(lambda: self._step(step), lambda: max(map(len, self.micro_batches(step))))
+        return self._until_it_works(
+            lambda: self._step(step), lambda: max(map(len, self.micro_batches(step)), default=1)
+        )
 
     def _until_it_works(self, work: Callable[[], Any], largest_of: Callable[[], int]) -> Any:
         """The result of `work`; largest_of: questions in its largest micro-batch."""
         while True:
             try:
                 return work()
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 largest = largest_of()
-                if largest == 1 or self.accelerator.num_processes > 1:
+                if self.accelerator.num_processes > 1:  # the others are in the midst of the step
+                    raise InputError(
+                        f"memory is too small for {largest} questions at once",
+                        key=f"stages.{self.stage.name}.batch_size",
+                        fix="halve it and double accumulation, or use gradient_checkpointing or shard",
+                    ) from error
+                if largest == 1:
                     raise
                 self.notes.append(f"memory is too small for {largest} questions at once: {largest // 2} from here on")
                 self.size = largest // 2
@@ -143,6 +152,11 @@ class Stepper:
                 if not self.compiled:
                     raise
                 why = " ".join(str(error).split()[:20])
+                if self.sharded:  # a unit is in the midst of its pass
+                    key = f"stages.{self.stage.name}.compile"
+                    raise InputError(
+                        f"the layers cannot be compiled here ({why})", key=key, fix="leave it out"
+                    ) from error
                 self.notes.append(f"the layers cannot be compiled here ({why}): they stay as they are")
                 self.compiled = False
                 undo(self.model)
@@ -168,7 +182,8 @@ class Stepper:
             losses.append(loss.detach())
             self._make_next(step, micro[number + 1 :])
         idle = self._keep_pace(step, micro)
-        total = self._sum_over_processes(self._finite(losses, step, micro))
+        total = self._sum_over_processes(sum(losses, torch.zeros((), device=self.model.device)))
+        self._check(total, losses, step, micro)
         rate = learning_rate(self.stage, step, self.num_steps)
         norm = self._move(rate, step)
         return {
@@ -224,29 +239,32 @@ class Stepper:
         rows, length = batch.ids.shape
         return step_flops(self.model.family, self.stage.adapt, towered, rows, length, batch.num_supervised)
 
-    def _finite(self, losses: Sequence[torch.Tensor], step: int, micro: Sequence[Sequence[Item]]) -> torch.Tensor:
-        """The sum of the micro-batches' losses, the first moment that a GPU is waited for."""
-        total = sum(losses, torch.zeros((), device=self.model.device)).cpu()
+    def _check(
+        self, total: torch.Tensor, losses: Sequence[torch.Tensor], step: int, micro: Sequence[Sequence[Item]]
+    ) -> None:
+        """Of all processes together, so that all of them stop: one that waited for another would wait for ever."""
         if torch.isfinite(total):
-            return total
+            return
         self.optimizer.zero_grad(set_to_none=True)
-        loss, items = next((loss, items) for loss, items in zip(losses, micro) if not torch.isfinite(loss))
+        bad = [some for loss, some in zip(losses, micro) if not torch.isfinite(loss)][:1]
+        ids = gather_object([item.id for some in bad for item in some[:5]])
         raise InputError(
-            f"the loss is {loss.item()} at step {step}",
-            row=", ".join(item.id for item in items[:5]),
+            f"the loss is {float(total)} at step {step}",
+            row=", ".join(ids),
             fix="lower lr, or look at these questions",
         )
 
     def _sum_over_processes(self, total: torch.Tensor) -> torch.Tensor:
-        """The step's loss; gradients of all processes are added in place, one message for all of them.
+        """The step's loss, the first moment that a GPU is waited for. Gradients of all processes are added in place, one
+        message for all of them.
 
         Those of sharded weights are sums already.
         """
         if self.accelerator.num_processes == 1:
-            return total
+            return total.cpu()
         whole = [] if is_sharded(self.model.network) else self.parameters
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in whole]
-        flat = torch.cat([total.to(self.model.device).view(1), *(grad.flatten().float() for grad in grads)])
+        flat = torch.cat([total.view(1), *(grad.flatten().float() for grad in grads)])
         flat = self.accelerator.reduce(flat, "sum")
         parts = flat[1:].split([grad.numel() for grad in grads])
         for parameter, part in zip(whole, parts):
