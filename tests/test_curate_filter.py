@@ -211,6 +211,9 @@ def test_what_a_blind_model_answers_is_too_easy(tmp_path):
     pl.DataFrame([{"id": "q0", "answers": ["a"], "answer": "a", "control": "none"}]).write_parquet(files[0])
     with pytest.raises(InputError, match="control none"):
         easy(files)
+    for wrong in (tmp_path / "a" / "questions.parquet", tmp_path / "a" / "card.json"):
+        with pytest.raises(InputError, match="no predictions"):
+            easy([wrong])
 
 
 def test_bad_input(tmp_path):
@@ -222,6 +225,11 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError):
         filter_corpus(source, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "mine.partial").exists()
+    file = source.folder / "questions.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"questions\.parquet: cannot be read"):
+        filter_corpus(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists() and not (tmp_path / "b.partial").exists()
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch):

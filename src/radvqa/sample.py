@@ -351,11 +351,16 @@ class Corpus:
     def batches(self, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The questions in order, at most `size` rows of questions.parquet at a time.
 
-        A row group after the other: read in one go, the reader holds on to what it has read.
+        A row group after the other: read in one go, the reader holds on to what it has read. Raises InputError for a
+        file that is cut or no Parquet.
         """
-        with pq.ParquetFile(self.folder / "questions.parquet") as file:
-            for group in range(file.num_row_groups):
-                yield from file.iter_batches(size, row_groups=[group], columns=columns)
+        name = self.folder / "questions.parquet"
+        try:
+            with pq.ParquetFile(name) as file:
+                for group in range(file.num_row_groups):
+                    yield from file.iter_batches(size, row_groups=[group], columns=columns)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"cannot be read ({str(error).splitlines()[0]})", file=name, fix="make it anew") from error
 
     def image_keys(self) -> list[str]:
         """The key of every picture, in the order in which they were first seen."""

@@ -139,7 +139,7 @@ def filter_(
     nli: Annotated[
         Path | None, typer.Option("--nli", help="Folder of an entailment model; what it finds contradicted goes.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes that judge.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that judge.")] = 1,
 ) -> None:
     """Keep the good pairs; the others go, each with its reason, to dropped.parquet."""
     from radvqa.calls import Calls

@@ -69,7 +69,11 @@ def easy(predictions: Sequence[Path]) -> dict[str, str]:
     """
     right: dict[str, set[str]] = {}
     for file in predictions:
-        frame = pl.read_parquet(file, columns=["id", "answers", "answer", "control"])
+        try:
+            frame = pl.read_parquet(file, columns=["id", "answers", "answer", "control"])
+        except pl.exceptions.PolarsError as error:
+            found = f"no predictions ({str(error).splitlines()[0]})"
+            raise InputError(found, file=file, key="blind", fix="give a predictions.parquet") from error
         controls = set(frame["control"].to_list())
         if not controls <= {"blank", "shuffled"}:
             raise InputError(
