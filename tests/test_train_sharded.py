@@ -162,6 +162,15 @@ def test_too_little_memory_in_several_processes_is_said(base, corpus, tmp_path, 
     assert forked(work) == [0, 0]
 
 
+def test_one_process_has_nothing_to_share_out(base, corpus, tmp_path):
+    told = []
+    trained(base, corpus, tmp_path / "alone", LORA, **EMPTY)
+    trained(base, corpus, tmp_path / "sharded", LORA, **EMPTY, shard=True, progress=told.append)
+    assert {"note": "one process: there is nothing to share its weights out over"} in told
+    a, b = weights_of(tmp_path / "alone"), weights_of(tmp_path / "sharded")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
 def test_what_cannot_be_sharded_is_refused():
     stage = {"name": "s", "data": [{"corpus": "c"}], "steps": 1, "shard": True, "adapt": {"method": "qlora"}}
     tree = {"name": "x", "data": {"c": {"dataset": "phantom"}}, "stages": [stage]}

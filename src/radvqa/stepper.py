@@ -265,7 +265,7 @@ class Stepper:
         whole = [] if is_sharded(self.model.network) else self.parameters
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in whole]
         flat = torch.cat([total.view(1), *(grad.flatten().float() for grad in grads)])
-        flat = self.accelerator.reduce(flat, "sum")
+        torch.distributed.all_reduce(flat)
         parts = flat[1:].split([grad.numel() for grad in grads])
         for parameter, part in zip(whole, parts):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)

@@ -88,6 +88,9 @@ def train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     if num_too_long and progress:
         progress({"note": f"{num_too_long} questions are longer than {limit_of(model, stage)} tokens: left out"})
+    if stage.shard and progress:
+        held = f"{held_bytes(model.network) / 1e9:.2f} GB of weights in each of {num_processes()} processes"
+        progress({"note": held if stepper.sharded else "one process: there is nothing to share its weights out over"})
     rows = Run(stepper, slices, folder, progress).to_the_end()
     store.close()
     for leftover in (features, folder / "checkpoints.finished"):
@@ -128,7 +131,7 @@ def trainable_model(
 
 def pixel_store(corpora: list[Corpus], model: VQAModel, stage: Stage, folder: Path) -> PixelStore:
     """Where a stage's pictures come from: workers, or this process."""
-    workers = num_workers(stage.workers, model.device.type)
+    workers = num_workers(stage.workers, "cuda" if torch.cuda.is_available() else "cpu")
     return AheadStore(corpora, model.form, folder, workers) if workers else PixelStore(corpora, model.form)
 
 
