@@ -13,7 +13,7 @@ import pytest
 
 from making import picture  # isort: skip
 from radvqa.calls import Calls, ServerGone
-from radvqa.curate.generate import Wanted, caption_samples, context_of, generate, ledger_of
+from radvqa.curate.generate import Wanted, caption_samples, context_of, generate, ledger_of, num_calls
 from radvqa.curate.prompting import NAMES, caption_instructions, messages_for, prompt, schema_for
 from radvqa.errors import InputError
 from radvqa.sample import Corpus, CorpusWriter, Sample
@@ -233,3 +233,21 @@ def test_what_no_picture_shows_is_not_told(corpus, tmp_path):
         made(corpus, tmp_path / "qa", server, Wanted(prompts=("open",), pictures=True))
         told = json.dumps(server.requests)
     assert "secret" not in told and "base64" in told and b"base64" not in ledger_of(tmp_path / "qa").read_bytes()
+
+
+def test_the_literature_is_asked_once_a_disease(tmp_path):
+    """Two pictures of one case and one of another: the disease is told to the literature prompt alone, and once."""
+    with CorpusWriter(tmp_path / "cases", {"name": "toy"}) as writer:
+        for i, disease in enumerate(["Gout is a crystal arthritis", "Gout is a crystal arthritis", None]):
+            about = {"answers": ("x",), "kind": "open", "split": "train", "source": "toy", "findings": ("gout",)}
+            extra = {"discussion": disease} if disease else {}
+            writer.add(Sample(id=f"q{i}", question="?", evidence=f"CT {i}", extra=extra, **about), picture(i))
+    corpus, wanted = Corpus(tmp_path / "cases"), Wanted(prompts=("open", "literature"))
+    first = next(corpus.samples())
+    assert "arthritis" not in str(context_of(first))
+    assert context_of(first, literature=True) == "Disease: gout\nGout is a crystal arthritis"
+    with serving(good) as server:
+        made(corpus, tmp_path / "qa", server, wanted)
+        asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert len(asked) == num_calls(corpus.samples(), wanted, corpus) == 5  # literature of the first and the third
+    assert sum("crystal" in one for one in asked) == 1

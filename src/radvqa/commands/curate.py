@@ -81,14 +81,13 @@ def questions(
         _without_model(source, out, captions, seed)
         return
     from radvqa.calls import Calls
-    from radvqa.curate.generate import Wanted, generate, ledger_of, one_an_image
+    from radvqa.curate.generate import Wanted, generate, ledger_of, num_calls
 
     parameters = {"temperature": temperature, "max_tokens": max_tokens}
     wanted = Wanted(
         tuple(prompts or ("open", "closed")), number, pictures, parameters=parameters, seed=seed, max_images=max_images
     )
-    total = sum(1 for _ in one_an_image(source.samples()))
-    total = len(wanted.prompts) * (total if max_images is None else min(total, max_images))
+    total = num_calls(source.samples(), wanted, source)
     tries: dict[str, Any] = {"concurrency": concurrency, "timeout_s": timeout, "retries": retries, "prices": price}
     with Calls(ledger_of(out), url, model, **tries) as calls, _bar("calls", total) as more:
         made = generate(source, out, calls, wanted, more)

@@ -25,8 +25,10 @@ from radvqa.curate.prompting import Prompt, caption_instructions, messages_for, 
 from radvqa.errors import InputError
 from radvqa.sample import Corpus, CorpusWriter, Sample
 
-TEXTS = ("case_findings", "diagnosis", "discussion")
+TEXTS = ("case_findings", "diagnosis")
 """Fields of `extra` that tell of the case; the history is not among them, since no picture shows it."""
+DISEASE = "discussion"
+"""The field of `extra` that tells of the disease: what literature questions are written from."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,17 @@ def ledger_of(out: Path) -> Path:
 
 
 def requests_for(corpus: Corpus, samples: Iterable[Sample], wanted: Wanted) -> Iterator[Request]:
-    """A call for every sample and prompt."""
+    """A call for every sample and prompt; literature questions are asked for once a disease that is told of."""
     prompts = [prompt(name) for name in wanted.prompts]
+    diseases: set[str] = set()
     for sample in islice(samples, wanted.max_images):
-        context = context_of(sample)
-        assert context is not None
         for how in prompts:
+            context = context_of(sample, literature=not how.about_picture)
+            assert context is not None
+            if not how.about_picture and sample.extra.get(DISEASE):
+                if context in diseases:
+                    continue
+                diseases.add(context)
             parameters: dict[str, Any] = dict(wanted.parameters)
             if wanted.schema:
                 named = {"name": "pairs", "schema": schema_for(how), "strict": True}
@@ -132,8 +139,18 @@ def one_an_image(samples: Iterable[Sample]) -> Iterator[Sample]:
             yield sample
 
 
-def context_of(sample: Sample) -> str | None:
-    """What a model is told of a picture: its tags, its caption or report, and texts of the case."""
+def num_calls(samples: Iterable[Sample], wanted: Wanted, corpus: Corpus) -> int:
+    """How many calls that is, one sample a picture."""
+    return sum(1 for _ in requests_for(corpus, one_an_image(samples), replace(wanted, pictures=False)))
+
+
+def context_of(sample: Sample, *, literature: bool = False) -> str | None:
+    """What a model is told of a picture: its tags, its caption or report, and texts of the case.
+
+    literature: of its disease instead, where the case tells of that.
+    """
+    if literature and (text := sample.extra.get(DISEASE)):
+        return f"Disease: {', '.join(sample.findings)}\n{text}" if sample.findings else text
     if not sample.evidence:
         return None
     known = [

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from radvqa.curate.filter import DROPPED, filter_corpus
-from radvqa.curate.generate import Wanted, caption_samples, ledger_of, one_an_image, written
+from radvqa.curate.generate import Wanted, caption_samples, ledger_of, num_calls, one_an_image, written
 from radvqa.curate.pathology import cap, common, select, value_counts
 from radvqa.curate.review import applied
 from radvqa.curate.support import Judge
@@ -135,7 +135,7 @@ def _asked(
     if settings.questions == "llm":
         assert calls is not None
         wanted = Wanted(settings.prompts, settings.number, settings.pictures, seed=seed)
-        total = len(settings.prompts) * sum(1 for _ in one_an_image(chosen))
+        total = num_calls(chosen, wanted, corpus)
         return written(
             corpus, one_an_image(chosen), calls, wanted, lambda why: lost.update([why]), _part(tell, total, "calls")
         )
