@@ -49,6 +49,14 @@ def test_each_check_catches_its_own_and_leaves_the_other(check):
     assert judge(bad, Limits(off=tuple(c.name for c in CHECKS if c.name != check.name))) == check.reason
 
 
+def test_the_languages_that_stay():
+    french, chinese = "La tumeur est dans le lobe gauche du foie", "肿块位于左侧"
+    for language, pair in (("fr", Pair("Where is it?", french)), ("zh", Pair("肿块在哪里？", chinese))):
+        assert judge(pair, Limits()) == "another language"
+        assert judge(pair, Limits(languages=("en", language))) is None
+    assert judge(Pair("肿？", chinese), Limits(question_words=(3, 60), languages=("zh",))) == "too short or too long"
+
+
 def test_numbers_must_be_in_the_evidence():
     evidence = "Two lesions of T11 with 3.5 cm"
     assert judge(Pair("Which vertebra is hit?", "T11 lesions", evidence=evidence), Limits()) is None
@@ -220,6 +228,8 @@ def test_bad_input(tmp_path):
     source = corpus(tmp_path / "a", [{}, {"image": None}])
     with pytest.raises(InputError, match="no check nope"):
         filter_corpus(source, tmp_path / "b", limits=Limits(off=("nope",)))
+    with pytest.raises(InputError, match="klingon cannot be told; use de, en"):
+        filter_corpus(source, tmp_path / "b", limits=Limits(languages=("klingon",)))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not delete")
     with pytest.raises(InputError):

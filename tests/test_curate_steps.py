@@ -49,6 +49,8 @@ def test_common_cap_keep_and_captions(corpus, tmp_path):
     assert Corpus(tmp_path / "a").card["num_questions"] == 5
     curate(corpus, tmp_path / "b", Curate(questions="captions", filter=False))
     assert Corpus(tmp_path / "b").card["num_questions"] == 48
+    with pytest.raises(InputError, match="no check nope"):
+        curate(corpus, tmp_path / "c", Curate(off=("nope",)))
     with pytest.raises(InputError, match="no picture has tumour"):
         curate(corpus, tmp_path / "c", Curate(select=("tumour",)))
     with pytest.raises(ValueError, match="both select and common"):

@@ -78,6 +78,10 @@ class Curate(Part):
     """Who writes (questions: llm) and who judges (support)."""
     filter: bool = True
     """Whether pairs are filtered (see docs/curation.md); what goes is in dropped.parquet with its reason."""
+    off: tuple[str, ...] = ()
+    """Checks of the filter that are not asked, by the names that `radvqa filter -h` lists."""
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    """Languages that stay: en, fr, es, de, pt, it, zh."""
     support: bool = False
     """Whether `server` is asked of each pair that the other checks left whether the evidence supports its answer."""
     nli: Path | None = None

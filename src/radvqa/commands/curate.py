@@ -125,7 +125,17 @@ def filter_(
     report: Annotated[
         bool, typer.Option("--report", help="Only show, of a filtered corpus, each reason with ten examples.")
     ] = False,
-    off: Annotated[list[str] | None, typer.Option("--off", help="A check not to ask; again for more.")] = None,
+    off: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--off",
+            help="A check not to ask: encoding, refusal, question, length, language, text, nothing, unseen, measurement, "
+            "leak, caption, support; again for more.",
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="One that stays (en unless given); again for more.")
+    ] = None,
     blind: Annotated[
         list[Path] | None, typer.Option("--blind", help="predictions.parquet of a blank or shuffled control.")
     ] = None,
@@ -160,7 +170,11 @@ def filter_(
     source = Corpus(corpus)
     total = source.card["num_questions"]
     ledger = ledger_of(out)
-    how: dict[str, Any] = {"limits": Limits(off=tuple(off or ())), "blind": blind or (), "workers": workers}
+    how: dict[str, Any] = {
+        "limits": Limits(off=tuple(off or ()), languages=tuple(language or ("en",))),
+        "blind": blind or (),
+        "workers": workers,
+    }
     with ExitStack() as stack:
         calls = stack.enter_context(Calls(ledger, url, model, concurrency=concurrency, prices=price)) if url else None
         judges = stack.enter_context(judges_of(calls, nli, ledger))

@@ -73,6 +73,7 @@ def _set(words: str) -> frozenset[str]:
 
 
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
+_TOKEN = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PLAIN = _set(
     "a an the of in on at to for from by with without and or but as is are was were be been being has have had it its this "
@@ -142,7 +143,7 @@ def numbers(text: str) -> frozenset[float]:
 # ---------------------------------------------------------------- the checks
 
 _ASKS = re.compile(
-    r"\?|^(what|which|where|when|who|whose|why|how|is|are|was|were|does|do|did|can|could|has|have|in which|in what|describe|"
+    r"[?？]|^(?:please )?(what|which|where|when|who|whose|why|how|is|are|was|were|does|do|did|can|could|has|have|in which|in what|describe|"
     r"identify|name|list|explain|state|specify|compare|summari[sz]e|give|provide|generate|write|tell|discuss|outline)\b",
     re.IGNORECASE,
 )
@@ -182,7 +183,7 @@ _STORY = re.compile(
 """How this patient felt and fared ..."""
 _GENERAL = re.compile(
     r"\bdiagnos|\bcaus|\bexplain|\bresponsible|\bindicat|\btypical|\bstandard|\brecommended|\bcommon|\bpossible|\bpotential|\boptions\b"
-    r"|\brelate",
+    r"|\brelate|\bwill\b",
     re.IGNORECASE,
 )
 """... unless a cause is asked for, or what holds in general."""
@@ -241,6 +242,7 @@ _COMMON = {
     "pt": _set("os da do em um uma ao na mostrando com pela pelo direita esquerda"),
     "it": _set("il della del di nel una che con destra sinistra mostra"),
 }
+LANGUAGES = frozenset({*_COMMON, "zh"})
 
 
 def not_a_question(pair: Pair, _: Limits) -> bool:
@@ -327,10 +329,11 @@ def _new_illnesses(pair: Pair) -> set[str]:
 
 
 def length(pair: Pair, limits: Limits) -> bool:
-    """Too short or too long."""
+    """Too short or too long; a Chinese character counts as a word."""
     low, high = limits.question_words
     least, most = limits.answer_words
-    return not (low <= len(pair.question.split()) <= high and least <= len(pair.answer.split()) <= most)
+    asked, answered = (len(_TOKEN.findall(text)) for text in (pair.question, pair.answer))
+    return not (low <= asked <= high and least <= answered <= most)
 
 
 def garbled(pair: Pair, _: Limits) -> bool:

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from radvqa.curate.checks import CHECKS, Limits
+from radvqa.curate.checks import CHECKS, LANGUAGES, Limits
 from radvqa.curate.judging import REASONS, REPEAT, STAYS, Judged, easy, judged_blocks, pair_of
 from radvqa.curate.repeats import Repeats, Stored
 from radvqa.curate.support import Asked, Judge
@@ -60,6 +60,9 @@ def filter_corpus(
     if unknown:
         fix = "use " + ", ".join(check.name for check in CHECKS)
         raise InputError(f"there is no check {', '.join(sorted(unknown))}", key="off", fix=fix)
+    if foreign := set(limits.languages) - LANGUAGES:
+        fix = "use " + ", ".join(sorted(LANGUAGES))
+        raise InputError(f"{', '.join(sorted(foreign))} cannot be told", key="languages", fix=fix)
     tell, right, models = progress or (lambda _: None), easy(blind), [Asked(judge) for judge in judges]
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from radvqa.curate.checks import Limits
 from radvqa.curate.filter import DROPPED, filter_corpus
 from radvqa.curate.generate import Wanted, caption_samples, ledger_of, num_calls, one_an_image, written
 from radvqa.curate.pathology import cap, common, select, value_counts
@@ -61,8 +62,9 @@ def curate(
         dropped = 0
         if settings.filter:
             with judges_of(calls if settings.support else None, settings.nli, ledger or ledger_of(out)) as judges:
-                told = _part(tell, len(asked), "pairs judged")
-                dropped = filter_corpus(chosen_corpus, out, blind=settings.blind, judges=judges, progress=told).total()
+                how: dict[str, Any] = {"limits": Limits(off=settings.off, languages=settings.languages)}
+                how |= {"blind": settings.blind, "progress": _part(tell, len(asked), "pairs judged")}
+                dropped = filter_corpus(chosen_corpus, out, judges=judges, **how).total()
     _keep_gone(out, gone)
     made = Corpus(out)
     after = value_counts(made.samples(), settings.by)
