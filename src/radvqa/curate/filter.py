@@ -6,8 +6,9 @@ with reason and detail. Nothing disappears: kept and dropped are all there were.
     filter_corpus(Corpus("corpora/medpix"), Path("corpora/medpix-good"), limits=Limits(), blind=[])
 
 The pairs are judged one by one (judging.py), then, where predictions of a model that did not see the pictures are given, by
-whether it was right all the same, then by models that read the evidence (support.py), then against each other (repeats.py). The questions are read twice and never held; what
-has to be known of them in between lies in a scratch folder beside the output. Memory grows by 5 bytes a pair.
+whether it was right all the same, then by models that read the evidence (support.py), then against each other (repeats.py).
+The questions are read twice and never held; what has to be known of them in between lies in a scratch folder beside the
+output, 0.23 KB a pair. Memory: 0.4 GB, and from one to three million pairs less than 20 bytes a pair more.
 """
 
 from __future__ import annotations

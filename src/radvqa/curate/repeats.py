@@ -10,7 +10,7 @@ On one image: the same question, or one of almost the same words (Jaccard simila
 that changes its meaning (left, upper, not ...). Across images: question and answer of long pairs alike at 0.8 in their word
 triples; compared are those that share a MinHash band with the first or the one before in its bucket.
 
-Everything lies in `folder`, about 0.4 KB a pair; keys are sorted 2^20 at a time. In memory: 4 bytes a pair and 8 for each
+Everything lies in `folder`, about 0.2 KB a pair; keys are sorted 2^20 at a time. In memory: 4 bytes a pair and 8 for each
 two that are alike.
 """
 

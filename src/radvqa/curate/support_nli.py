@@ -28,6 +28,7 @@ from radvqa.curate.support import CONTRADICTED
 from radvqa.errors import InputError
 from radvqa.stage import path_hash
 
+transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 STATEMENT = 'To the question "{question}" the answer is: {answer}'
 MAX_TOKENS = 512
