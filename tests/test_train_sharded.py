@@ -50,7 +50,14 @@ def trained(base, corpus, folder, settings, **changes):
     """A run of our own reader, since none survives a fork."""
     own = Corpus(corpus.folder)
     samples = list(own.samples())
-    told = {"lr": 1e-4, "validation": [(own, samples[:7])], "eval_every": 2, "trackers": (), **changes}
+    told = {
+        "lr": 1e-4,
+        "validation": [(own, samples[:7])],
+        "eval_every": 2,
+        "eval_samples": 7,
+        "trackers": (),
+        **changes,
+    }
     return run(base, [(own, samples)], folder, settings, **told)
 
 
@@ -111,7 +118,7 @@ def test_other_families_are_sharded_alike(corpus, tmp_path, family):
 def test_a_sharded_run_killed_goes_on_bit_equal(base, corpus, tmp_path, way):
     """And from the same checkpoint one process, with whole weights, goes on to the same ones."""
     settings, changes = WAYS[way]
-    changes = {**changes, "checkpoint_every_s": 0}
+    changes = {**changes, "steps": 3, "checkpoint_every_s": 0, "keep": "last", "eval_samples": 0}
 
     def sharded(folder, last=None):
         def kill(row):
@@ -121,7 +128,8 @@ def test_a_sharded_run_killed_goes_on_bit_equal(base, corpus, tmp_path, way):
         return forked(lambda _: trained(base, corpus, folder, settings, **changes, shard=True, progress=kill))
 
     assert sharded(tmp_path / "whole") == [0, 0]
-    assert -signal.SIGKILL in sharded(tmp_path / "cut", last=3)
+    assert -signal.SIGKILL in sharded(tmp_path / "cut", last=2)
+    assert [x.name for x in (tmp_path / "cut" / "checkpoints").glob("step-*")] == ["step-00000001"]
     shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     assert sharded(tmp_path / "cut") == [0, 0]
     a, b = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
