@@ -2,12 +2,14 @@
 
 RADVQA_DATA=/your/data python benchmarks/curation.py replies --out benchmarks/curation-replies.json
 RADVQA_DATA=/your/data python benchmarks/curation.py speed --out benchmarks/curation-2cpu.json
+RADVQA_DATA=/your/data python benchmarks/curation.py models --nli models/nli
 RADVQA_DATA=/your/data python benchmarks/curation.py guess --out benchmarks/curation-guess.json
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -25,11 +27,14 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from founding_pairs import labelled
+from radvqa.calls import Calls
 from radvqa.curate.checks import Limits
 from radvqa.curate.filter import filter_corpus
 from radvqa.curate.judging import REPEAT, judge
 from radvqa.curate.repeats import Repeats
 from radvqa.curate.sketches import sketch
+from radvqa.curate.steps import judges_of
+from radvqa.curate.support import Asked
 from radvqa.sample import SCHEMA, Corpus
 
 HERE = Path(__file__).parent
@@ -61,6 +66,30 @@ def replies(data: Path, _: argparse.Namespace) -> dict:
         found[labels.stem] = {"n": len(rows), "bad": len(bad), "dropped": len(gone), "right": both,
                               "precision": round(both / len(gone), 3), "recall": round(both / len(bad), 3)}  # fmt: skip
     return found
+
+
+def models(data: Path, settings: argparse.Namespace) -> dict:
+    """The checks against the labels without and with models that are asked what they leave."""
+    pairs, found = labelled(data), {}
+    ledger = (settings.folder or Path(tempfile.mkdtemp())) / "verdicts.sqlite"
+    with contextlib.ExitStack() as stack:
+        calls = stack.enter_context(Calls(ledger, settings.url, settings.model)) if settings.url else None
+        asked = [Asked(judge) for judge in stack.enter_context(judges_of(calls, settings.nli, ledger))]
+        for labels in sorted(HERE.glob("curation-labels*.json")):
+            rows = json.loads(labels.read_text())["labels"]
+            bad = {at for at, row in enumerate(rows) if row["bad"] is not None}
+            gone = {at for at, row in enumerate(rows) if judge(pairs[row["id"]], Limits()) is not None}
+            found[labels.stem] = {"checks": _against(gone, bad)}
+            for one in asked:
+                gone |= set(one.unsupported({at: pairs[row["id"]] for at, row in enumerate(rows) if at not in gone}))
+                found[labels.stem][f"and {one.judge.name}"] = _against(gone, bad)
+    return found | {one.judge.name: one.account() for one in asked}
+
+
+def _against(gone: set[int], bad: set[int]) -> dict:
+    right = len(gone & bad)
+    return {"dropped": len(gone), "right": right, "precision": round(right / max(1, len(gone)), 3),
+            "recall": round(right / len(bad), 3)}  # fmt: skip
 
 
 def speed(data: Path, settings: argparse.Namespace) -> list[dict]:
@@ -150,13 +179,16 @@ def guess(data: Path, _: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["replies", "speed", "guess"])
+    parser.add_argument("what", choices=["replies", "speed", "guess", "models"])
     parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 300_000, 1_000_000, 3_000_000])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the made pairs lie, and stay")
+    parser.add_argument("--nli", type=Path, help="folder of an entailment model")
+    parser.add_argument("--url", help="a server whose --model is asked")
+    parser.add_argument("--model", default="llama3.1")
     parser.add_argument("--out", type=Path)
     settings = parser.parse_args()
-    found = {"replies": replies, "speed": speed, "guess": guess}[settings.what](
+    found = {"replies": replies, "speed": speed, "guess": guess, "models": models}[settings.what](
         Path(os.environ["RADVQA_DATA"]), settings
     )
     text = json.dumps(found, indent=1) + "\n"
