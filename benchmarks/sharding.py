@@ -26,8 +26,9 @@ from torch.distributed.tensor import DTensor
 from transformers import PaliGemmaForConditionalGeneration
 
 from radvqa.batch import encode
+from radvqa.bench_arms import Bench
 from radvqa.bench_model import Sizes, config_of
-from radvqa.bench_train import Bench, machine
+from radvqa.bench_train import machine
 from radvqa.families import PaliGemma
 from radvqa.model import VQAModel, adapt
 from radvqa.order import Item

@@ -3,7 +3,7 @@
     python benchmarks/train.py --out benchmarks/train-2cpu.json                    # half an hour of one CPU core
     python benchmarks/train.py --full-size --out benchmarks/train-h200.json        # PaliGemma-3B, bfloat16, on a GPU
 
-What is compared is described in radvqa/bench_train.py. A run that was cut goes on with what its output file lacks.
+What is compared is described in radvqa/bench_train.py and bench_arms.py. A run that was cut goes on with what its output file lacks.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PaliGemmaConfig
 from typer.testing import CliRunner
 
+from radvqa.answer_loss import AnswerLoss
 from radvqa.batch import encode
 from radvqa.cli import app
 from radvqa.cost import matmul_ceiling, step_bytes, step_flops
@@ -18,7 +19,6 @@ from radvqa.order import Item
 from radvqa.pixels import PixelFormat
 from radvqa.plan import empty_model
 from radvqa.recipe_sections import Adapt
-from radvqa.stepper import AnswerLoss
 from tiny import save_tiny, tiny_tokenizer
 
 SETTINGS = [Adapt(rank=1), Adapt(rank=1, vision=()), Adapt(method="full"), Adapt(rank=1, layout="image-first")]

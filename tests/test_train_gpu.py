@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from radvqa import bench_train
-from radvqa.bench_model import words
-from radvqa.bench_train import Bench, Sizes
+from radvqa import bench_arms
+from radvqa.bench_arms import Bench
+from radvqa.bench_model import Sizes, words
 from radvqa.order import Item
 from radvqa.recipe_sections import Stage, TrainSource
 from radvqa.stepper import Stepper
@@ -48,7 +48,7 @@ def stepper_of(layout: str, compiled: bool, dtype: torch.dtype = torch.float32, 
 
 @pytest.fixture(autouse=True)
 def other_lengths(monkeypatch):
-    monkeypatch.setattr(bench_train, "rows_of", uneven)
+    monkeypatch.setattr(bench_arms, "rows_of", uneven)
 
 
 @pytest.mark.parametrize("layout", ["prefix", "image-first"])

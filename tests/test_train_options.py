@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from radvqa import stepper as stepping
 from radvqa import train
+from radvqa.bench_arms import ARMS
 from radvqa.bench_model import Sizes
-from radvqa.bench_train import ARMS, compare
+from radvqa.bench_train import compare
 from radvqa.cli import app
 from radvqa.errors import InputError
 from radvqa.families import PaliGemma

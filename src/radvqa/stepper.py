@@ -24,9 +24,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
-from torch.nn.functional import cross_entropy
 
-from radvqa.batch import IGNORED, Batch
+from radvqa.answer_loss import AnswerLoss
+from radvqa.batch import Batch
 from radvqa.compiled import compile_layers, undo, wants_compiling
 from radvqa.cost import matmul_ceiling, step_flops
 from radvqa.errors import InputError
@@ -42,27 +42,6 @@ from radvqa.sharding import full, is_sharded, release, shard
 
 LOOK_AHEAD = 4
 """Steps whose pictures are asked for before they are needed."""
-
-
-class AnswerLoss(nn.Module):
-    """Batch -> summed cross-entropy (nats) of its supervised tokens: each image encoded once, logits only where needed.
-
-    The batch may lie on the CPU: where the loss looks is then known before a GPU has computed anything, and nothing waits.
-    """
-
-    def __init__(self, model: VQAModel) -> None:
-        super().__init__()
-        self.network, self.family, self.model = model.network, model.family, model
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        target = torch.cat([batch.labels[:, 1:], torch.full_like(batch.labels[:, :1], IGNORED)], 1)
-        here = target != IGNORED
-        device, dtype = self.model.device, self.model.dtype
-        wanted, batch = target[here].to(device, non_blocking=True), batch.to(device, dtype)
-        is_features = batch.pixels.ndim == 3
-        features = batch.pixels if is_features else self.family.encode(self.network, batch.pixels)
-        logits = self.family.logits(self.network, self.family.hidden(self.network, batch, features, at=here))
-        return cross_entropy(logits, wanted, reduction="sum")
 
 
 class Stepper:
