@@ -170,7 +170,8 @@ def test_from_the_command_line_and_in_a_recipe(checkpoint, tmp_path):
     assert gone.select("id", "reason").rows() == [("q1", CONTRADICTED)] and (tmp_path / "b.calls.sqlite").is_file()
     told = {"model": "tiny-nli", "asked": 3, "without_verdict": 1}
     assert Corpus(tmp_path / "b").card["support"] == {"nli": told}
-    curate(Corpus(tmp_path / "a"), tmp_path / "c", Curate(nli=checkpoint))
+    said = curate(Corpus(tmp_path / "a"), tmp_path / "c", Curate(nli=checkpoint))
+    assert said.endswith("1 filtered out, 3 stay; nli: 1 of 3 without a verdict stay")
     assert [s.id for s in Corpus(tmp_path / "c").samples()] == ["q0", "q2", "q3"]
     wrong = CliRunner().invoke(app, [*command[:-1], str(tmp_path)])
     assert wrong.exit_code == 2 and "not a model folder" in wrong.output

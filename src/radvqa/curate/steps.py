@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -58,21 +58,28 @@ def curate(
             raise InputError(
                 "no question is left", key="curate.questions", fix="look at topics, or at the server's replies"
             )
-        chosen_corpus = write_samples(corpus, out, asked, gone, lost)
-        dropped = 0
+        written_corpus, dropped = write_samples(corpus, out, asked, gone, lost), 0
         if settings.filter:
-            with judges_of(calls if settings.support else None, settings.nli, ledger or ledger_of(out)) as judges:
-                how: dict[str, Any] = {"limits": Limits(off=settings.off, languages=settings.languages)}
-                how |= {"blind": settings.blind, "progress": _part(tell, len(asked), "pairs judged")}
-                dropped = filter_corpus(chosen_corpus, out, judges=judges, **how).total()
+            told = _part(tell, len(asked), "pairs judged")
+            dropped = _filtered(written_corpus, settings, calls, ledger or ledger_of(out), told)
     _keep_gone(out, gone)
     made = Corpus(out)
     after = value_counts(made.samples(), settings.by)
     (out / COUNTS).write_text(json.dumps({"by": settings.by, "before": before, "after": after}, indent=2) + "\n")
     draw_counts({"before": dict(before), "after": dict(after)}, out / FIGURE)
-    kept = made.card["num_questions"]
-    account = f"; {calls.account()}" if calls is not None else ""
-    return f"{len({s.image for s in chosen}):,} pictures chosen, {len(asked):,} questions, {dropped:,} filtered out, {kept:,} stay{account}"
+    said = f"{len({s.image for s in chosen}):,} pictures chosen, {len(asked):,} questions, {dropped:,} filtered out"
+    said += f", {made.card['num_questions']:,} stay" + (f"; {calls.account()}" if calls is not None else "")
+    for name, support in made.card["support"].items() if settings.support or settings.nli else ():
+        said += f"; {name}: {support['without_verdict']:,} of {support['asked']:,} without a verdict stay"
+    return said
+
+
+def _filtered(corpus: Corpus, settings: Curate, calls: Calls | None, ledger: Path, told: Callable[[int], None]) -> int:
+    """Filter a corpus in its place; how many pairs went."""
+    limits = Limits(off=settings.off, languages=settings.languages)
+    with judges_of(calls if settings.support else None, settings.nli, ledger) as judges:
+        counts = filter_corpus(corpus, corpus.folder, limits=limits, blind=settings.blind, judges=judges, progress=told)
+    return counts.total()
 
 
 def _chosen(samples: Sequence[Sample], settings: Curate, before: Counter[str], seed: int) -> Sequence[Sample]:
