@@ -296,6 +296,24 @@ def test_a_repeat_names_the_earlier_pair(tmp_path):
     assert pl.read_parquet(tmp_path / "b" / "dropped.parquet")["detail"].to_list() == ["of q0"]
 
 
+def test_what_was_dropped_before_is_added_to(tmp_path):
+    source = corpus(tmp_path / "a", ROWS)
+    filter_corpus(source, tmp_path / "b", limits=Limits(off=("support",)))
+    more = filter_corpus(Corpus(tmp_path / "b"), tmp_path / "c")
+    last = filter_corpus(Corpus(tmp_path / "c"), tmp_path / "d")
+    assert Corpus(tmp_path / "d").card["dropped"] == filtered_at_once(source, tmp_path / "e") and more and not last
+    assert Corpus(tmp_path / "d").card["num_images"] == 3
+    with CorpusWriter(tmp_path / "none", {}):
+        pass
+    assert not filter_corpus(Corpus(tmp_path / "none"), tmp_path / "f")
+    assert Corpus(tmp_path / "f").card["num_questions"] == 0
+
+
+def filtered_at_once(source, folder):
+    filter_corpus(source, folder)
+    return Corpus(folder).card["dropped"]
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "caption", "reason"),
     [

@@ -164,7 +164,7 @@ def _write(corpus: Corpus, folder: Path, kept: Kept) -> dict[str, Any]:
         "num_questions": place - kept.counts.total(),
         "num_images": num_images,
         "counts": {name: dict(counter.most_common()) for name, counter in counts.items()},
-        "dropped": {**corpus.card.get("dropped", {}), **dict(kept.counts.most_common())},
+        "dropped": dict((Counter(corpus.card.get("dropped", {})) + kept.counts).most_common()),
     }
 
 
