@@ -27,6 +27,7 @@ from radvqa.sample import (
     read_picture,
     to_row,
 )
+from radvqa.tables import read_table
 
 
 def sample(id: str = "a", **changes) -> Sample:
@@ -409,3 +410,16 @@ def test_the_same_rows_give_the_same_files(tmp_path):
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
     assert json.loads((tmp_path / "a" / "card.json").read_text())["counts"]["modality"] == {"CT": 1}
+
+
+def test_cut_files_are_named(tmp_path):
+    with CorpusWriter(tmp_path / "c", {}) as writer:
+        writer.add(sample("a"), Image.fromarray(pixels()))
+    whole = {path.name: path.read_bytes() for path in tmp_path.glob("c/*.parquet")}
+    for name, read in (("questions.parquet", lambda c: c.table), ("images-00000.parquet", lambda c: c.image_keys())):
+        (tmp_path / "c" / name).write_bytes(whole[name][:-20])
+        with pytest.raises(InputError, match=rf"{name}: cannot be read \(.*make it anew"):
+            read(Corpus(tmp_path / "c"))
+        (tmp_path / "c" / name).write_bytes(whole[name])
+    with pytest.raises(InputError, match=r"questions.parquet: cannot be read \(.*no_such"):
+        read_table(tmp_path / "c" / "questions.parquet", ["no_such"])

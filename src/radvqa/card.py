@@ -26,6 +26,7 @@ from radvqa.conditions import conditions_of
 from radvqa.datasets.terms import region_of
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
+from radvqa.tables import read_table
 
 DPI = 180
 UNKNOWN = "not stated"
@@ -77,7 +78,7 @@ def _png(figure: Figure) -> bytes:
 def _table(corpus: Corpus) -> pl.DataFrame:
     """A question a row, `question` and `answer` as numbers of words; `picture` is the image, where a corpus has none the
     subject or else the question; `conditions` a list."""
-    frame = pl.read_parquet(corpus.folder / "questions.parquet", columns=COLUMNS)
+    frame = read_table(corpus.folder / "questions.parquet", columns=COLUMNS)
     conditions = [conditions_of(sample) for sample in corpus.samples()]
     texts = [pl.col("question"), pl.col("answers").list.first().alias("answer")]
     shown = ["image"] if frame["image"].count() else ["subject"]

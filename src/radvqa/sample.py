@@ -29,6 +29,7 @@ from PIL import Image
 
 from radvqa.errors import InputError
 from radvqa.picture import MAX_PIXELS, perceptual_hash, picture_key, read_picture
+from radvqa.tables import opened, read_table
 
 __all__ = ["MAX_PIXELS", "Box", "Corpus", "CorpusWriter", "Sample", "perceptual_hash", "picture_key", "read_picture"]
 
@@ -332,7 +333,7 @@ class Corpus:
     @property
     def table(self) -> pl.DataFrame:
         """All questions, a row each, the columns of Sample."""
-        return pl.read_parquet(self.folder / "questions.parquet")
+        return read_table(self.folder / "questions.parquet")
 
     def samples(self, **where: Any) -> Iterator[Sample]:
         """The samples in order; `where` keeps those whose field equals the value, or is one of a list of values.
@@ -354,13 +355,9 @@ class Corpus:
         A row group after the other: read in one go, the reader holds on to what it has read. Raises InputError for a
         file that is cut or no Parquet.
         """
-        name = self.folder / "questions.parquet"
-        try:
-            with pq.ParquetFile(name) as file:
-                for group in range(file.num_row_groups):
-                    yield from file.iter_batches(size, row_groups=[group], columns=columns)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"cannot be read ({str(error).splitlines()[0]})", file=name, fix="make it anew") from error
+        with opened(self.folder / "questions.parquet") as file:
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
     def image_keys(self) -> list[str]:
         """The key of every picture, in the order in which they were first seen."""
@@ -375,7 +372,7 @@ class Corpus:
         if shard not in self._shards:
             if len(self._shards) >= self.OPEN_SHARDS:
                 self._shards.pop(next(iter(self._shards))).close()
-            self._shards[shard] = pq.ParquetFile(shard)
+            self._shards[shard] = opened(shard)
         return self._shards[shard].read_row_group(group, columns=["bytes"]).column("bytes")[row].as_py()
 
     def image(self, key: str) -> Image.Image:
@@ -386,7 +383,7 @@ class Corpus:
         if self._where is None:
             self._where = {}
             for shard in sorted(self.folder.glob("images-*.parquet")):
-                with pq.ParquetFile(shard) as file:
+                with opened(shard) as file:
                     for group in range(file.num_row_groups):
                         keys = file.read_row_group(group, columns=["key"]).column("key").to_pylist()
                         self._where |= {key: (shard, group, row) for row, key in enumerate(keys)}

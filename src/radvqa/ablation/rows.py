@@ -24,6 +24,7 @@ from radvqa import tree
 from radvqa.errors import InputError
 from radvqa.score.registry import METRICS
 from radvqa.score.table import ARMS
+from radvqa.tables import read_table
 from radvqa.tree import one_of
 
 ASKED = ("id", "image", "subject", "source", "topic", "kind", "modality", "plane", "region", "question", "answers")
@@ -47,7 +48,7 @@ class Row:
         file = self.folder / "judge" / "judge.parquet"
         if not file.is_file() or JUDGE in found.columns:
             return found
-        return found.join(_verdicts(pl.read_parquet(file), self.stage), on=["id", "control"], how="left")
+        return found.join(_verdicts(read_table(file), self.stage), on=["id", "control"], how="left")
 
     @cached_property
     def tables(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Row:
     def answers(self) -> pl.DataFrame:
         """The predictions with the true image."""
         file = self.folder / "predictions" / f"{self.stage}-none" / "predictions.parquet"
-        return pl.read_parquet(file) if file.is_file() else pl.DataFrame(schema={"id": pl.String, "image": pl.String})
+        return read_table(file) if file.is_file() else pl.DataFrame(schema={"id": pl.String, "image": pl.String})
 
     @property
     def scored(self) -> Path:
@@ -96,7 +97,7 @@ class Row:
         return found[metric].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
     def _read(self, name: str) -> pl.DataFrame:
-        return pl.read_parquet(self.scored / name)
+        return read_table(self.scored / name)
 
 
 def _verdicts(judged: pl.DataFrame, stage: str) -> pl.DataFrame:
@@ -171,7 +172,7 @@ def stages_of(folder: Path) -> list[str]:
     if not file.is_file():
         fix = "give a run, a study, or a folder that `score` wrote"
         raise InputError("there are no scores here", file=folder, fix=fix if folder.is_dir() else "there is no folder")
-    found = pl.read_parquet(file, columns=["arm"])["arm"].unique().to_list()
+    found = read_table(file, columns=["arm"])["arm"].unique().to_list()
     recipe = folder / "recipe.yaml"
     stages = tree.read(recipe).get("stages") or [] if recipe.is_file() else []
     order = ["base", *(stage["name"] for stage in stages)] if stages else list(ARMS)

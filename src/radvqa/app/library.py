@@ -26,6 +26,7 @@ from radvqa.review import corpus_key
 from radvqa.sample import Corpus
 from radvqa.score.closed import closed_accuracy
 from radvqa.score.exact import exact_match
+from radvqa.tables import read_table
 
 THUMB_PX = 192
 CACHED_PICTURES, CACHED_THUMBS = 48, 4096
@@ -49,7 +50,7 @@ class Shelf:
     @cached_property
     def table(self) -> pl.DataFrame:
         """A row a question; masks and boxes stay on disk."""
-        return pl.read_parquet(self.corpus.folder / "questions.parquet").drop("mask", "boxes")
+        return read_table(self.corpus.folder / "questions.parquet").drop("mask", "boxes")
 
     @cached_property
     def _places(self) -> Mapping[str, int]:
@@ -186,7 +187,7 @@ def _changed(path: Path) -> tuple[int, int] | None:
 def _answers(paths: list[Path]) -> pl.DataFrame | None:
     if not paths:
         return None
-    found = pl.concat([pl.read_parquet(path) for path in paths], how="diagonal_relaxed")
+    found = pl.concat([read_table(path) for path in paths], how="diagonal_relaxed")
     right = [_is_right(row) for row in found.select("kind", "answer", "answers").iter_rows(named=True)]
     return found.with_columns(pl.Series("right", right, dtype=pl.Boolean)).with_row_index("number")
 

@@ -35,6 +35,7 @@ from radvqa.curate.support import Asked, Judge
 from radvqa.errors import InputError
 from radvqa.sample import SCHEMA, Corpus, CorpusWriter
 from radvqa.stage import link
+from radvqa.tables import read_table
 
 DROPPED = pa.schema([*SCHEMA, ("reason", pa.string()), ("detail", pa.string())])
 Progress = Callable[[int], None]
@@ -173,7 +174,7 @@ def examples(folder: Path, number: int = 10) -> list[tuple[str, int, pl.DataFram
     file = folder / "dropped.parquet"
     if not file.is_file():
         raise InputError("nothing was filtered here", file=file, fix="make it with `radvqa filter CORPUS --out OUT`")
-    frame = pl.read_parquet(file, columns=["id", "question", "answers", "reason", "detail"])
+    frame = read_table(file, columns=["id", "question", "answers", "reason", "detail"])
     groups = [(str(name[0]), some) for name, some in frame.group_by("reason")]
     groups.sort(key=lambda group: (-len(group[1]), group[0]))
     return [(reason, len(some), some.sort("id").sample(min(number, len(some)), seed=0)) for reason, some in groups]

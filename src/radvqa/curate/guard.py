@@ -21,6 +21,7 @@ import polars as pl
 from radvqa.curate.leakage import LEAKS, Policy, Side, enforce, summary
 from radvqa.curate.sheet import draw_pairs
 from radvqa.sample import Corpus, Sample
+from radvqa.tables import read_table
 
 DROPPED = "dropped.parquet"
 
@@ -51,5 +52,5 @@ def without_leaks(corpus: Corpus, samples: list[Sample], step: Path) -> list[Sam
     """The samples without those that the guard's step left out; all of them where there was no such step."""
     if not (step / DROPPED).is_file():
         return samples
-    gone = set(pl.read_parquet(step / DROPPED).filter(corpus=corpus.folder.name)["id"])
+    gone = set(read_table(step / DROPPED).filter(corpus=corpus.folder.name)["id"])
     return [sample for sample in samples if sample.id not in gone]

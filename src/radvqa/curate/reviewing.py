@@ -21,6 +21,7 @@ from radvqa.curate.review import remaining_bad
 from radvqa.errors import InputError
 from radvqa.review import REASONS, ReviewStore, Verdict
 from radvqa.sample import Corpus, Sample
+from radvqa.tables import read_table
 
 Ask = Callable[..., str]
 Say = Callable[[str], object]
@@ -86,7 +87,7 @@ def described(sample: Sample) -> str:
 
 def uncertainty(predictions: Path) -> dict[str, float]:
     """{id: 1 - probability of the answer given} from a predictions.parquet; answers without a probability are left out."""
-    frame = pl.read_parquet(predictions)
+    frame = read_table(predictions)
     for name in ("probability", "logprob"):
         known = frame.filter(pl.col(name).is_not_null()) if name in frame.columns else frame.clear()
         if len(known):

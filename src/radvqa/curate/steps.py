@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +29,7 @@ from radvqa.errors import InputError
 from radvqa.recipe_sections import Curate
 from radvqa.review import Verdict
 from radvqa.sample import Corpus, CorpusWriter, Sample, to_row
+from radvqa.tables import read_table
 
 if TYPE_CHECKING:
     from radvqa.calls import Calls
@@ -219,7 +219,7 @@ def draw_mix(mix: Path, file: Path, *, num_bins: int = 40) -> None:
     from radvqa.card_figures import COLOURS, INK, SOFT
     from radvqa.mix import shares_over
 
-    frame = pl.read_parquet(mix).sort("place")
+    frame = read_table(mix).sort("place")
     found = frame.select("source", "corpus").unique(maintain_order=True).sort("source")
     num = int(found["source"].max() or 0) + 1  # type: ignore[arg-type]
     titles = dict(zip(found["source"].to_list(), found["corpus"].to_list()))

@@ -20,6 +20,7 @@ from radvqa.report.charts import bars
 from radvqa.report.pictures import Picture, thumbnail
 from radvqa.report.words import dimension_name
 from radvqa.sample import Corpus
+from radvqa.tables import read_table
 
 COUNTED = ("split", "kind", "topic", "modality", "plane", "region")
 VARIED = ("modality", "plane", "region", "topic", "kind")
@@ -106,7 +107,7 @@ def leakage_sentence(found: Mapping[str, Any] | None) -> str | None:
 
 def _table(corpus: Corpus) -> pl.DataFrame:
     """The columns that are shown; masks and captions stay on disk."""
-    return pl.read_parquet(corpus.folder / "questions.parquet", columns=["id", "image", "question", "answers", *VARIED])
+    return read_table(corpus.folder / "questions.parquet", columns=["id", "image", "question", "answers", *VARIED])
 
 
 def varied(table: pl.DataFrame, number: int) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from radvqa.report.words import NONE, arm_name, is_number, number, percent, smal
 from radvqa.saliency.overlay import coloured, limits
 from radvqa.saliency.words import COLUMNS, Line, lines, said
 from radvqa.sample import Corpus
+from radvqa.tables import read_table
 
 SHOWN = 12
 """At most so many right and so many wrong answers; how many there are is said."""
@@ -134,10 +135,10 @@ class _Shelf:
             return {}
         if corpus not in self.tables:
             file = self.corpora[corpus].folder / "questions.parquet"
-            columns = ["id", "modality", "plane", "region", "topic", pl.col("mask").is_not_null().alias("has_mask")]
-            self.tables[corpus] = pl.scan_parquet(file).select(columns).collect()
-        found = self.tables[corpus].filter(pl.col("id") == sample)
-        return found.row(0, named=True) if len(found) else {}
+            found = read_table(file, ["id", "modality", "plane", "region", "topic", "mask"])
+            self.tables[corpus] = found.with_columns(pl.col("mask").is_not_null().alias("has_mask")).drop("mask")
+        rows = self.tables[corpus].filter(pl.col("id") == sample)
+        return rows.row(0, named=True) if len(rows) else {}
 
 
 def _item(entry: Mapping[str, Any], folder: Path, shelf: _Shelf) -> Item:

@@ -19,6 +19,7 @@ import yaml
 
 from radvqa.errors import InputError
 from radvqa.sample import Corpus
+from radvqa.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,11 @@ def _read_predictions(folder: Path) -> pl.DataFrame | None:
     if not paths:
         return None
     columns = ["id", "image", "kind", "arm", "control"]
-    return pl.concat([pl.read_parquet(path, columns=columns) for path in paths])
+    return pl.concat([read_table(path, columns=columns) for path in paths])
 
 
 def _read_asked_again(path: Path) -> pl.DataFrame | None:
-    return pl.read_parquet(path) if path.is_file() else None
+    return read_table(path) if path.is_file() else None
 
 
 def _read_steps(folder: Path) -> tuple[Step, ...]:

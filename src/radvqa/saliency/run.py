@@ -38,6 +38,7 @@ from radvqa.sample import Corpus, Sample
 from radvqa.score.closed import closed_accuracy
 from radvqa.score.exact import exact_match
 from radvqa.stage import fingerprint
+from radvqa.tables import read_table
 
 SCALE = (
     "Every map has its own colours, from its smallest value to its largest; both numbers stand at the ends of the bar. "
@@ -67,9 +68,9 @@ def explain_run(
     first. `model` spares the loading when the caller has it. Returns the path of index.json.
     """
     opened = {name: Corpus(path) for name, path in corpora.items()}
-    rows, found = candidates(pl.read_parquet(predictions), opened, settings)
+    rows, found = candidates(read_table(predictions), opened, settings)
     chosen = choose(rows, found, settings, np.random.default_rng([seed, settings.seed]))
-    asked = questions_by_picture(pl.read_parquet(predictions), opened)
+    asked = questions_by_picture(read_table(predictions), opened)
     study = _Study(model or load(model_name, adapter, style=style), opened, found, asked, settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / PROGRESS

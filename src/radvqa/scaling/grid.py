@@ -29,6 +29,7 @@ from radvqa.scaling.reach import HeldOut
 from radvqa.scaling.study import write_fits
 from radvqa.screen import Screen
 from radvqa.steps import adapter_of
+from radvqa.tables import read_table
 from radvqa.task import Task
 
 LEAST = 2
@@ -154,8 +155,8 @@ def _points(
         with screen.doing(f"losses/{name}") as tell, stage.writing(folder, config, inputs) as partial:
             task = Task(asked, run.out, f"losses/{name}", (trained.name,), partial, tell)
             measure(task, adapter_of(run.out, trained.name)).write_parquet(partial / "losses.parquet")
-    frame = pl.read_parquet(folder / "losses.parquet")
-    learned = pl.read_parquet(trained / "mix.parquet").select("corpus", "id").n_unique()
+    frame = read_table(folder / "losses.parquet")
+    learned = read_table(trained / "mix.parquet").select("corpus", "id").n_unique()
     rank = next(one for one in run.stages if one.name == trained.name).adapt.rank
     assert recipe.scaling is not None
     groups = [(ALL, frame)]

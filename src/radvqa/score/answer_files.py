@@ -25,6 +25,7 @@ from radvqa.sample import KINDS
 from radvqa.score.closed import YES_NO
 from radvqa.score.spreadsheet import read_sheet
 from radvqa.score.text import normalise
+from radvqa.tables import read_table
 
 IDS = ("id", "question_id", "qid", "index", "idx")
 PREDICTIONS = ("prediction", "pred", "predicted_answer", "model_answer", "response", "output", "generated_answer")
@@ -75,7 +76,7 @@ def read_rows(path: Path) -> Iterable[Mapping[str, Any]]:
     if ending in (".tsv", ".csv"):
         return _table(path, "\t" if ending == ".tsv" else ",")
     if ending in (".parquet", ".pq"):
-        return pl.read_parquet(path).iter_rows(named=True)
+        return read_table(path).iter_rows(named=True)
     if ending == ".xlsx":
         return read_sheet(path)
     if ending == ".xls":

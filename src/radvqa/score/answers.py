@@ -26,6 +26,7 @@ from radvqa.score.answer_files import Record, read_records
 from radvqa.score.scores import prediction_files, train_answers, write_tables
 from radvqa.score.text import normalise
 from radvqa.stage import path_hash
+from radvqa.tables import read_table
 
 LISTED = 1000
 """Ids without a partner are listed up to so many; all are counted."""
@@ -97,7 +98,7 @@ def score_answers(
     content of scores.json.
     """
     own = prediction_files(predictions)
-    frames = [*map(pl.read_parquet, own), *(one.predictions for one in answers)]
+    frames = [*map(read_table, own), *(one.predictions for one in answers)]
     frame = pl.concat(frames, how="diagonal_relaxed")
     inputs = {str(file): path_hash(file) for file in (*own, *(one.file for one in answers))}
     inputs |= {str(folder): path_hash(Path(folder) / "questions.parquet") for folder in corpora}

@@ -34,6 +34,7 @@ from radvqa.score.closed import closed_accuracy, yes_or_no
 from radvqa.score.exact import exact_match
 from radvqa.score.intervals import cluster_interval
 from radvqa.score.text import normalise
+from radvqa.tables import read_table
 
 MEASURES = {
     "run_accuracy": "accuracy of a run",
@@ -126,7 +127,7 @@ def score_repeats(
 
 def write_consistency(folder: Path, repeats: Path, num_draws: int, seed: int) -> dict[str, Any]:
     """`score_repeats` of repeats.parquet into a folder: consistency.parquet and consistency.json, which is returned."""
-    scores, found = score_repeats(pl.read_parquet(repeats), num_draws=num_draws, seed=seed)
+    scores, found = score_repeats(read_table(repeats), num_draws=num_draws, seed=seed)
     scores.write_parquet(folder / "consistency.parquet")
     (folder / "consistency.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return found

@@ -31,6 +31,7 @@ from radvqa.score.ratings import read_ratings
 from radvqa.score.scores import prediction_files
 from radvqa.score.table import ARMS
 from radvqa.stage import path_hash, writing
+from radvqa.tables import read_table
 
 CONSENSUS = "consensus"
 SLICES = ("kind", "source")
@@ -62,7 +63,7 @@ def judge_predictions(
     if not judges or len(set(names)) < len(names):
         raise InputError(f"judges {names}", key="judge", fix="name at least one, each once")
     files = prediction_files(predictions)
-    frame = read_frame(pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed"), cluster)
+    frame = read_frame(pl.concat([read_table(file) for file in files], how="diagonal_relaxed"), cluster)
     frame = frame.filter(pl.col("control").is_in(list(controls)), pl.col("kind").is_in(list(kinds)) | (not kinds))
     if frame.is_empty():
         raise InputError("no answer to judge", key="kind", fix="leave out --kind, or name the controls there are")

@@ -28,6 +28,7 @@ from radvqa.score.registry import METRICS, Metric
 from radvqa.score.table import MIN_SLICE, Scored, Settings, means, parts, run_order
 from radvqa.score.warn import blind_runs, find_warnings
 from radvqa.stage import path_hash, writing
+from radvqa.tables import read_table
 
 MAX_LABELS = 2000
 """Matching against a list of labels takes milliseconds an answer at this length, and seconds at a hundred times it."""
@@ -103,7 +104,7 @@ def write_scores(
     files = prediction_files(predictions)
     if not files:
         raise InputError("no predictions to score", fix="name at least one predictions folder")
-    frame = pl.concat([pl.read_parquet(file) for file in files], how="diagonal_relaxed")
+    frame = pl.concat([read_table(file) for file in files], how="diagonal_relaxed")
     if inputs is None:
         inputs = {str(file): path_hash(file) for file in files}
         inputs |= {str(folder): path_hash(Path(folder) / "questions.parquet") for folder in corpora}

@@ -21,6 +21,7 @@ import torch
 from radvqa.model import VQAModel
 from radvqa.pixels import PixelStore
 from radvqa.sample import Corpus
+from radvqa.tables import read_table
 
 NEIGHBOUR = 5
 """Which nearest training picture counts; of fewer pictures the farthest."""
@@ -28,7 +29,7 @@ NEIGHBOUR = 5
 
 def pictures_learned(run: Path, stages: Sequence[str]) -> list[str]:
     """Keys of the pictures that these stages of a run learned from, by the mix.parquet that each of them left."""
-    mixed = [pl.read_parquet(run / name / "mix.parquet", columns=["corpus", "id"]) for name in stages]
+    mixed = [read_table(run / name / "mix.parquet", columns=["corpus", "id"]) for name in stages]
     keys: set[str] = set()
     for (name,), part in pl.concat(mixed).group_by("corpus") if mixed else ():
         table = Corpus(run / "corpora" / str(name)).table.select("id", "image")

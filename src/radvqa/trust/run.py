@@ -25,6 +25,7 @@ from radvqa.recipe_sections import Trust
 from radvqa.saliency.run import is_right
 from radvqa.sample import Corpus, Sample
 from radvqa.score.table import SLICES
+from radvqa.tables import read_table
 from radvqa.trust.abstain import expected_threshold, resplits, safe_threshold
 from radvqa.trust.indicators import INDICATORS, directed, measured
 from radvqa.trust.measure import Answered, measure
@@ -69,7 +70,7 @@ def trust_run(
     InputError where there are too few answers, or too few right or wrong ones, to conclude anything.
     """
     opened = {name: Corpus(path) for name, path in corpora.items()}
-    answers, unscored = answered(pl.concat([pl.read_parquet(p) for p in predictions]), opened)
+    answers, unscored = answered(pl.concat([read_table(p) for p in predictions]), opened)
     check(answers)
     model = model or load(model_name, adapter, style=style)
     draw = np.random.default_rng(seed).permutation(len(learned))[:MAX_LEARNED]
