@@ -193,7 +193,7 @@ def test_a_tower_is_frozen_where_nothing_in_it_learns_or_changes(base):
 def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, method, dropout, fused):
     settings = LORA.model_copy(update={"method": method, "dropout": dropout, "alpha": 12.0})
     ours = stepper_of(base, sources, settings)
-    monkeypatch.setattr(stepping, "fuse", lambda network: 0)
+    monkeypatch.setattr(stepping, "fuse", lambda network, keep: 0)
     theirs = stepper_of(base, sources, settings)
     found = []
     for stepper in (ours, theirs):
@@ -212,16 +212,18 @@ def test_lora_in_one_product_equals_pefts_three(base, sources, monkeypatch, meth
     assert fuse(ours.model.network) == fused
 
 
-def test_lora_in_one_product_keeps_no_matrix_of_its_own(base, sources):
-    """W + s B A is made again in the backward pass: kept, each adapted matrix would lie in memory twice."""
+@pytest.mark.parametrize("keep", [True, False])
+def test_lora_in_one_product_keeps_no_matrix_of_its_own_where_weights_are_sharded(base, sources, keep):
+    """There W + s B A is made again in the backward pass: kept, each adapted matrix would lie in memory whole."""
     stepper, seen = stepper_of(base, sources), []
+    fuse(stepper.model.network, keep)
     stepper.model.network.train()
     batch = stepper.build(stepper.model, stepper.store, stepper.micro_batches(0)[0])
     with torch.autograd.graph.saved_tensors_hooks(lambda x: seen.append(x) or x, lambda x: x):
         stepper.loss(batch)
     weights = {p.untyped_storage().data_ptr() for p in stepper.model.network.parameters()}
     matrices = [x for x in seen if x.ndim == 2 and tuple(x.shape) in {(32, 32), (64, 32), (32, 64), (16, 32)}]
-    assert len(matrices) > 20 and all(x.untyped_storage().data_ptr() in weights for x in matrices)
+    assert len(matrices) > 20 and keep != all(x.untyped_storage().data_ptr() in weights for x in matrices)
 
 
 def test_the_benchmark_compares_equal_training():

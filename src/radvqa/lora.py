@@ -35,10 +35,12 @@ class _Whole(torch.autograd.Function):
         a: torch.Tensor,
         b: torch.Tensor,
         scaling: float,
+        keep: bool,
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, weight, a, b)  # not their sum: it would be kept for every layer
-        ctx.scaling = scaling
-        return linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
+        whole = torch.addmm(weight, b, a, alpha=scaling)
+        ctx.save_for_backward(x, whole if keep else weight, a, b)
+        ctx.scaling, ctx.keep = scaling, keep
+        return linear(x, whole, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -46,11 +48,12 @@ class _Whole(torch.autograd.Function):
         grad, rows = grads[0].flatten(0, -2), x.flatten(0, -2)
         grad_x = grad_a = grad_b = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ torch.addmm(weight, b, a, alpha=ctx.scaling)).view_as(x)
+            whole = weight if ctx.keep else torch.addmm(weight, b, a, alpha=ctx.scaling)
+            grad_x = (grad @ whole).view_as(x)
         if ctx.needs_input_grad[3]:
             grad_a = ctx.scaling * ((grad @ b).T @ rows)
             grad_b = ctx.scaling * (grad.T @ (rows @ a.T))
-        return grad_x, None, None, grad_a, grad_b, None
+        return grad_x, None, None, grad_a, grad_b, None, None
 
 
 class _Beside(torch.autograd.Function):
@@ -102,18 +105,22 @@ class _Beside(torch.autograd.Function):
 class Fused(Linear):
     """PEFT's layer with another forward; its parameters, and what is saved of it, stay."""
 
+    keep = True
+    """Whether W + s B A is kept for the backward pass, or made again: where weights are sharded it would keep them whole."""
+
     def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         name, base = self.active_adapters[0], self.base_layer
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        product: Any = _Whole if base.weight.dtype == torch.float32 else _Beside
-        return product.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+        given: Any = (x, base.weight, base.bias, a, b, self.scaling[name])
+        return _Whole.apply(*given, self.keep) if base.weight.dtype == torch.float32 else _Beside.apply(*given)
 
 
-def fuse(network: nn.Module) -> int:
-    """Let every LoRA layer that can compute in fewer products do so. Returns how many can."""
+def fuse(network: nn.Module, keep: bool = True) -> int:
+    """Let every LoRA layer that can compute in fewer products do so; keep: see Fused. Returns how many can."""
     layers = [module for module in network.modules() if isinstance(module, Linear) and _can(module)]
     for layer in layers:
         layer.__class__ = Fused
+        layer.keep = keep  # type: ignore[assignment]
     return len(layers)
 
 

@@ -70,7 +70,7 @@ class Stepper:
         self.optimizer = optimizer_of(model.network, stage)
         self.parameters: list[nn.Parameter] = self.optimizer.param_groups[0]["params"]
         self.average = Average(model.network, stage.ema) if stage.ema is not None else None
-        fuse(model.network)
+        fuse(model.network, keep=not self.sharded)
         if stage.gradient_checkpointing:
             model.family.recompute(model.network)
         self.compiled = wants_compiling(stage, model.device, self.sharded)
