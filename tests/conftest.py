@@ -28,3 +28,19 @@ def postgres():
         pytest.skip("PostgreSQL is not installed: its tests are skipped (make browser)")
     with postgres_server.running("fsync=off") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A tiny PaliGemma checkpoint."""
+    from tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Questions about the sides of made pictures, to train on."""
+    from training_tiny import sides
+
+    return sides(tmp_path_factory.mktemp("data") / "corpus")

@@ -1,7 +1,6 @@
 """What makes a GPU fast, as far as a CPU can show it: compiled layers, the mask as blocks, LoRA beside 16-bit weights."""
 
 import copy
-import json
 
 import pytest
 import torch
@@ -14,22 +13,7 @@ from radvqa import stepper as stepping
 from radvqa.compiled import compile_layers
 from radvqa.families.blocks import BLOCKS, attend, block_mask
 from radvqa.lora import fuse
-from tiny import save_tiny
-from training_tiny import LORA, run, sides, stepper_of
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+from training_tiny import LORA, log_of, run, stepper_of
 
 
 def test_layers_that_cannot_be_compiled_stay_as_they_are(base, sources, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from radvqa.layouts import make_batch, make_image_first
 from radvqa.model import adapt, load, num_trainable
 from radvqa.recipe_sections import Adapt
 from test_layouts import gradients
-from training_tiny import LORA, run, sides, stepper_of
+from training_tiny import LORA, run, stepper_of
 
 SAVE = {"gemma3": save_gemma3, "llava": save_llava, "paligemma2": save_paligemma2}
 CHATS = {
@@ -31,11 +31,6 @@ ASKED = [("is there a mass in the left lung?", "no"), ("what organ?", "left lung
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
     return {name: save(tmp_path_factory.mktemp(name)) for name, save in SAVE.items()}
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
 
 
 @pytest.mark.parametrize("name", CHATS)

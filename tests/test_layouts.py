@@ -14,19 +14,9 @@ from radvqa.recipe_sections import Adapt
 from radvqa.saliency.turn import prepare
 from radvqa.train import trainable_model
 from tiny import save_tiny
-from training_tiny import run, sides, stepper_of
+from training_tiny import run, stepper_of
 
 FIRST = Adapt(rank=4, alpha=8, layout="image-first", projector=True)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
 
 
 def gradients(stepper, batches):

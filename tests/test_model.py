@@ -16,12 +16,6 @@ from radvqa.families import PaliGemma
 from radvqa.families.paligemma import LANGUAGE_MODULES, VISION_MODULES
 from radvqa.model import adapt, load, num_trainable, resume_adapter, save_adapter
 from radvqa.recipe_sections import Adapt
-from tiny import save_tiny
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture()

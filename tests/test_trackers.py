@@ -1,7 +1,5 @@
 """What is seen of training: the log in TensorBoard, once a step even after a cut; speeds, waiting and MFU in every row."""
 
-import json
-
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -11,22 +9,7 @@ from radvqa import trackers, train
 from radvqa.cli import app
 from radvqa.errors import InputError
 from radvqa.steps import speed
-from tiny import save_tiny
-from training_tiny import run, sides
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+from training_tiny import log_of, run
 
 
 def events_of(folder):

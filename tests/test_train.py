@@ -20,17 +20,7 @@ from radvqa.recipe_sections import Adapt
 from radvqa.sample import Sample
 from radvqa.schedule import learning_rate
 from tiny import save_tiny
-from training_tiny import FULL, LORA, run, sides, stage, stepper_of
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
+from training_tiny import FULL, LORA, run, stage, stepper_of
 
 
 def state_of(stepper):

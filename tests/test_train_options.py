@@ -1,7 +1,5 @@
 """What a stage can be told: variants of LoRA, averages, early stopping, orders, budgets, and memory that is too small."""
 
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,22 +17,7 @@ from radvqa.features import is_frozen
 from radvqa.lora import fuse
 from radvqa.model import adapt, load, num_trainable
 from radvqa.train import Stepper
-from tiny import save_tiny
-from training_tiny import FULL, LORA, run, sides, stage, stepper_of
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    return sides(tmp_path_factory.mktemp("data") / "corpus")
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+from training_tiny import FULL, LORA, log_of, run, stage, stepper_of
 
 
 @pytest.mark.parametrize("method", ["rslora", "dora"])

@@ -15,13 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from radvqa.sample import Corpus, CorpusWriter
-from tiny import save_tiny
 from training_tiny import LORA, run, sides
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

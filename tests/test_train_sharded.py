@@ -18,8 +18,7 @@ from radvqa.recipe import validate
 from radvqa.recipe_sections import Adapt
 from radvqa.sample import Corpus
 from radvqa.sharding import held_bytes, planned
-from tiny import save_tiny
-from training_tiny import FULL, LORA, run, sides
+from training_tiny import FULL, LORA, log_of, run, sides
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has a GPU cannot be forked")
 EMPTY = {"batch_size": 3}
@@ -33,11 +32,6 @@ WAYS = {
     "frozen tower": (Adapt(rank=4, alpha=8, vision=()), EMPTY),
     "full": (FULL, {**UNEQUAL, "ema": 0.9, "keep": "best"}),
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +53,6 @@ def trained(base, corpus, folder, settings, **changes):
         **changes,
     }
     return run(base, [(own, samples)], folder, settings, **told)
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def weights_of(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,8 @@ def stepper_of(base: Path, sources: Sources, settings: Adapt = LORA, **changes: 
     model = adapt(load(base), settings)
     items = train.encode_samples(model, sources[0][1])
     return train.Stepper(model, items, PixelStore([sources[0][0]], model.form), stage(**changes), 0)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a stage's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
